@@ -1,0 +1,3 @@
+module hirewire.dev/bank-svc
+
+go 1.26

@@ -1,0 +1,3 @@
+module hirewire.dev/e2e
+
+go 1.26

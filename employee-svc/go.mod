@@ -1,0 +1,3 @@
+module hirewire.dev/employee-svc
+
+go 1.26

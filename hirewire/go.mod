@@ -1,0 +1,3 @@
+module hirewire.dev/hirewire
+
+go 1.26

@@ -1,0 +1,3 @@
+module hirewire.dev/notifier
+
+go 1.26

@@ -1,0 +1,9 @@
+// Package notifierv1 is the contract of the notifier service, generated from its .proto files.
+package notifierv1
+
+import _ "embed"
+
+// OpenAPI is the OpenAPI 2.0 description of the REST form of this contract.
+//
+//go:embed openapi.swagger.json
+var OpenAPI []byte
