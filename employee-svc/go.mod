@@ -1,3 +1,12 @@
 module hirewire.dev/employee-svc
 
 go 1.26
+
+require (
+	hirewire.dev/platform v0.0.0
+	hirewire.dev/proto v0.0.0
+)
+
+replace hirewire.dev/proto => ../proto
+
+replace hirewire.dev/platform => ../platform

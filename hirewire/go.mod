@@ -1,3 +1,24 @@
 module hirewire.dev/hirewire
 
 go 1.26
+
+require (
+	hirewire.dev/bank-svc v0.0.0
+	hirewire.dev/employee-svc v0.0.0
+	hirewire.dev/notifier v0.0.0
+	hirewire.dev/platform v0.0.0
+	hirewire.dev/proto v0.0.0
+	hirewire.dev/webhook v0.0.0
+)
+
+replace hirewire.dev/proto => ../proto
+
+replace hirewire.dev/platform => ../platform
+
+replace hirewire.dev/webhook => ../webhook
+
+replace hirewire.dev/employee-svc => ../employee-svc
+
+replace hirewire.dev/notifier => ../notifier
+
+replace hirewire.dev/bank-svc => ../bank-svc
