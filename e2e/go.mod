@@ -1,6 +1,6 @@
 module hirewire.dev/e2e
 
-go 1.26
+go 1.26.0
 
 require (
 	hirewire.dev/bank-svc v0.0.0
@@ -11,6 +11,8 @@ require (
 	hirewire.dev/proto v0.0.0
 	hirewire.dev/webhook v0.0.0
 )
+
+require github.com/lib/pq v1.12.3 // indirect
 
 replace hirewire.dev/proto => ../proto
 

@@ -1,0 +1,122 @@
+// Package postgres starts a throw-away PostgreSQL for tests and benchmarks: from the machine's own binaries, else with
+// Docker, else, on Debian as root, from the package that it installs.
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"time"
+
+	_ "github.com/lib/pq" // the driver that Ready connects with
+)
+
+// Env is the environment variable that names the server to the tests.
+const Env = "TEST_POSTGRES_DSN"
+
+// Options say what kind of server is wanted. The zero value is a fast one for tests.
+type Options struct {
+	// Durable leaves fsync and synchronous_commit on, as in production. Benchmarks need it.
+	Durable bool
+}
+
+// Server is a running PostgreSQL that belongs to this process.
+type Server struct {
+	// DSN connects as the superuser.
+	DSN string
+	// PID is the postmaster's process, or 0 where it runs in a container.
+	PID int
+	// Source says where it came from, for people.
+	Source string
+
+	stop func()
+}
+
+// Stop ends the server and removes its data.
+func (s *Server) Stop() { s.stop() }
+
+// Start brings a server up and waits until it answers.
+func Start(ctx context.Context, opts Options) (*Server, error) {
+	if bin := findBinaries(); bin != "" {
+		return startLocal(ctx, bin, opts)
+	}
+	if dockerWorks(ctx) {
+		return startDocker(ctx, opts)
+	}
+	if os.Geteuid() == 0 && hasApt() {
+		if err := installDebian(ctx); err != nil {
+			return nil, err
+		}
+		if bin := findBinaries(); bin != "" {
+			return startLocal(ctx, bin, opts)
+		}
+	}
+	return nil, errors.New("no PostgreSQL: install its server (Debian: apt-get install postgresql; macOS: brew install postgresql), " +
+		"or start Docker, or set " + Env + " to a server's postgres:// URL")
+}
+
+// settings are the server's, beside its address.
+func settings(opts Options) []string {
+	s := []string{"max_connections=400", "timezone=UTC"}
+	if !opts.Durable {
+		s = append(s, "fsync=off", "full_page_writes=off")
+	}
+	return s
+}
+
+func freePort() (int, error) {
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// ready waits until the server answers a query, or alive says that it has ended.
+func ready(ctx context.Context, dsn string, alive func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	db, err := sql.Open("postgres", dsn)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := db.PingContext(ctx)
+		if err == nil {
+			return nil
+		}
+		if dead := alive(); dead != nil {
+			return dead
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("PostgreSQL does not answer: %w", err)
+		case <-tick.C:
+		}
+	}
+}
+
+func hasApt() bool {
+	_, err := exec.LookPath("apt-get")
+	return err == nil
+}
+
+func installDebian(ctx context.Context) error {
+	for _, args := range [][]string{{"update", "-qq"}, {"install", "-y", "-qq", "--no-install-recommends", "postgresql"}} {
+		cmd := exec.CommandContext(ctx, "apt-get", args...)
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		cmd.Stderr = os.Stderr
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("install PostgreSQL: apt-get %s: %w", args[0], err)
+		}
+	}
+	return nil
+}
