@@ -1,0 +1,83 @@
+package rpc
+
+import (
+	"errors"
+	"fmt"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+)
+
+// validator checks messages against the rules in their .proto. The zero value checks nothing.
+type validator struct{ rules protovalidate.Validator }
+
+// newValidator compiles the rules of every request of the services, so that no call pays for it and a broken rule stops the
+// start.
+func newValidator(services []string) (validator, error) {
+	var inputs []protoreflect.MessageDescriptor
+	for _, name := range services {
+		d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name))
+		if err != nil {
+			return validator{}, fmt.Errorf("find the descriptor of %s: %w", name, err)
+		}
+		service, ok := d.(protoreflect.ServiceDescriptor)
+		if !ok {
+			return validator{}, fmt.Errorf("%s is not a service", name)
+		}
+		for i := range service.Methods().Len() {
+			inputs = append(inputs, service.Methods().Get(i).Input())
+		}
+	}
+	rules, err := protovalidate.New(protovalidate.WithMessageDescriptors(inputs...), protovalidate.WithDisableLazy())
+	if err != nil {
+		return validator{}, fmt.Errorf("compile validation rules: %w", err)
+	}
+	for _, in := range inputs {
+		if err := compiles(rules, in); err != nil {
+			return validator{}, err
+		}
+	}
+	return validator{rules: rules}, nil
+}
+
+// compiles validates an empty message: broken rules show as a compilation error, and only then.
+func compiles(rules protovalidate.Validator, d protoreflect.MessageDescriptor) error {
+	t, err := protoregistry.GlobalTypes.FindMessageByName(d.FullName())
+	if err != nil {
+		return fmt.Errorf("find the type of %s: %w", d.FullName(), err)
+	}
+	if broken, ok := errors.AsType[*protovalidate.CompilationError](rules.Validate(t.New().Interface())); ok {
+		return fmt.Errorf("validation rules of %s: %w", d.FullName(), broken)
+	}
+	return nil
+}
+
+// validate returns an INVALID_ARGUMENT status with a violation for each field that breaks a rule.
+func (v validator) validate(req any) error {
+	m, ok := req.(proto.Message)
+	if !ok || v.rules == nil {
+		return nil
+	}
+	err := v.rules.Validate(m)
+	if err == nil {
+		return nil
+	}
+	invalid, ok := errors.AsType[*protovalidate.ValidationError](err)
+	if !ok {
+		return fmt.Errorf("validate: %w", err)
+	}
+	violations := make([]Violation, 0, len(invalid.Violations))
+	for _, broken := range invalid.Violations {
+		if len(violations) == maxViolations {
+			break
+		}
+		reason := broken.Proto.GetMessage()
+		if reason == "" {
+			reason = broken.Proto.GetRuleId()
+		}
+		violations = append(violations, Violation{Field: protovalidate.FieldPathString(broken.Proto.GetField()), Reason: reason})
+	}
+	return Invalid(violations...).Err()
+}

@@ -1,0 +1,141 @@
+package serve
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+)
+
+type connKey struct{}
+
+// guard stands before the handler: it refuses what no handler should see, bounds the body, and answers the paths that
+// every service has.
+type guard struct {
+	next    http.Handler
+	own     map[string]http.Handler
+	tls     TLS
+	hsts    bool
+	maxBody int64
+}
+
+func newGuard(cfg HTTPConfig) *guard {
+	g := &guard{next: cfg.Handler, own: map[string]http.Handler{"/healthz": http.HandlerFunc(serveAlive)}, maxBody: cfg.MaxBody}
+	if cfg.Health != nil {
+		g.own["/readyz"] = http.HandlerFunc(cfg.Health.serveReady)
+	}
+	if cfg.Metrics != nil {
+		g.own["/metrics"] = metricsHandler(cfg.Metrics)
+	}
+	if cfg.TLS != nil {
+		g.tls, g.hsts = *cfg.TLS, cfg.HSTS
+	}
+	return g
+}
+
+func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Cache-Control", "no-store")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("X-Frame-Options", "DENY")
+	if g.hsts {
+		header.Set("Strict-Transport-Security", "max-age=31536000")
+	}
+	if c, ok := r.Context().Value(connKey{}).(tracked); ok {
+		switch c.track().head.fault() {
+		case faultFraming:
+			refuse(w, http.StatusBadRequest, codes.InvalidArgument, "malformed request head")
+			return
+		case faultTooMany:
+			refuse(w, http.StatusRequestHeaderFieldsTooLarge, codes.ResourceExhausted, "too many header fields")
+			return
+		}
+	}
+	switch {
+	case r.Method == http.MethodTrace || r.Method == http.MethodConnect:
+		refuse(w, http.StatusMethodNotAllowed, codes.Unimplemented, "method not allowed")
+	case !canonical(r.URL.EscapedPath()):
+		refuse(w, http.StatusNotFound, codes.Unimplemented, "no such path")
+	case !g.tls.admits(r.TLS):
+		refuse(w, http.StatusForbidden, codes.PermissionDenied, "the client certificate's name may not call this service")
+	case r.ContentLength > g.maxBody:
+		refuse(w, http.StatusRequestEntityTooLarge, codes.ResourceExhausted, "the body is too large")
+	default:
+		g.serve(w, r)
+	}
+}
+
+func (g *guard) serve(w http.ResponseWriter, r *http.Request) {
+	if own := g.own[r.URL.Path]; own != nil {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			refuse(w, http.StatusMethodNotAllowed, codes.Unimplemented, "method not allowed")
+			return
+		}
+		own.ServeHTTP(w, r)
+		return
+	}
+	if g.next == nil {
+		refuse(w, http.StatusNotFound, codes.Unimplemented, "no such path")
+		return
+	}
+	if len(r.TransferEncoding) > 0 {
+		// The head reader does not follow chunks, so nothing may come after them on this connection.
+		w.Header().Set("Connection", "close")
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, g.maxBody)
+	g.next.ServeHTTP(w, r)
+}
+
+// canonical reports whether an escaped path is the one spelling of itself: absolute, without empty, "." or ".." segments.
+func canonical(path string) bool {
+	rest, ok := strings.CutPrefix(path, "/")
+	if !ok {
+		return false
+	}
+	for rest != "" {
+		var segment string
+		segment, rest, _ = strings.Cut(rest, "/")
+		switch strings.ToLower(segment) {
+		case "", ".", "..", "%2e", "%2e%2e", ".%2e", "%2e.":
+			return false
+		}
+	}
+	return !strings.HasSuffix(path, "//")
+}
+
+// refuse answers with a google.rpc.Status and closes the connection: what was refused here is not trusted to frame its next
+// request.
+func refuse(w http.ResponseWriter, status int, code codes.Code, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Connection", "close")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(struct { // the client is gone; nobody is left to tell
+		Code    codes.Code `json:"code"`
+		Message string     `json:"message"`
+		Details []string   `json:"details"`
+	}{code, message, []string{}})
+}
+
+// Streaming makes a response that may last: the read deadline goes, and the write deadline moves with each write.
+func Streaming(w http.ResponseWriter) http.ResponseWriter {
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Time{}) // not a network connection, as in tests: no deadlines either
+	return &streaming{w, control}
+}
+
+type streaming struct {
+	http.ResponseWriter
+	control *http.ResponseController
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (s *streaming) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+
+func (s *streaming) Write(p []byte) (int, error) {
+	_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // as above
+	return s.ResponseWriter.Write(p)
+}
