@@ -1,3 +1,5 @@
+// Package telemetry is what a service tells about itself: logs, metrics and
+// traces, and the types that keep secrets and personal data out of them.
 package telemetry
 
 import (

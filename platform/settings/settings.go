@@ -1,0 +1,269 @@
+// Package settings fills a service's configuration struct from environment
+// variables and from flags of the same name (EMPLOYEE_HTTP_ADDR is
+// --employee-http-addr), prints a grouped --help, and refuses a missing or
+// malformed setting with an error that names it and never shows its value.
+package settings
+
+import (
+	"encoding"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// ErrHelp means that --help was given and printed: end with status 0.
+var ErrHelp = errors.New("help printed")
+
+// Error names each setting that is missing or malformed.
+type Error struct{ Problems []string }
+
+// Error gives one problem a line.
+func (e *Error) Error() string { return strings.Join(e.Problems, "\n") }
+
+// Option changes how Parse works.
+type Option func(*parser)
+
+// Lookup replaces os.LookupEnv.
+func Lookup(lookup func(name string) (string, bool)) Option {
+	return func(p *parser) { p.lookup = lookup }
+}
+
+// Output sets where --help is printed; default os.Stdout.
+func Output(w io.Writer) Option { return func(p *parser) { p.stdout = w } }
+
+// Program sets the name and the description that --help shows.
+func Program(name, description string) Option {
+	return func(p *parser) { p.name, p.description = name, description }
+}
+
+type parser struct {
+	lookup            func(string) (string, bool)
+	stdout            io.Writer
+	name, description string
+	problems          []string
+	settings          map[*kong.Value]*setting
+}
+
+// setting is one flag with its environment variable and, for a secret, the
+// flag and the variable of its file twin.
+type setting struct {
+	flag     *kong.Flag
+	env      string
+	required bool
+	file     *string // the twin's value
+	fileFlag *kong.Flag
+}
+
+// Parse fills cfg, a pointer to a struct, from args (without the program's
+// name) and the environment. A field takes part when it has an env tag:
+//
+//	HTTPAddr settings.Addr   `env:"EMPLOYEE_HTTP_ADDR" default:"127.0.0.1:8001" group:"Addresses" help:"Where REST is served."`
+//	Key      settings.Secret `env:"EMPLOYEE_NOTIFIER_KEY" required:"" help:"…"`
+//
+// The other tags are those of kong: default, required, enum, help, group,
+// placeholder, hidden. An embedded struct adds its fields. A flag wins over
+// the environment; an empty variable counts as not set. A field of a type
+// with a method IsSecret, such as Secret, APIKeys and Key32, or with the tag
+// secret:"", also has a …_FILE twin that names a file to read the value from.
+//
+// The error is ErrHelp, or an *Error with every problem found.
+func Parse(cfg any, args []string, opts ...Option) error {
+	p := &parser{lookup: os.LookupEnv, stdout: os.Stdout, settings: map[*kong.Value]*setting{}}
+	for _, opt := range opts {
+		opt(p)
+	}
+	helped := false
+	k, err := kong.New(cfg,
+		kong.Name(p.name), kong.Description(p.description),
+		kong.Writers(p.stdout, io.Discard),
+		kong.PostBuild(p.adopt),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, Summary: true, WrapUpperBound: 110}),
+		kong.ValueFormatter(p.help),
+		kong.Exit(func(int) { helped = true; panic(ErrHelp) }),
+	)
+	if err != nil {
+		return fmt.Errorf("settings: %w", err)
+	}
+	ctx, err := parseArgs(k, args)
+	if helped {
+		return ErrHelp
+	}
+	if err != nil {
+		return &Error{Problems: []string{err.Error()}}
+	}
+	given := map[*kong.Value]bool{}
+	for _, el := range ctx.Path {
+		if el.Flag != nil {
+			given[el.Flag.Value] = true
+		}
+	}
+	for _, flag := range k.Model.Flags {
+		if s := p.settings[flag.Value]; s != nil && s.flag == flag {
+			p.resolve(s, given)
+		}
+	}
+	if len(p.problems) > 0 {
+		return &Error{Problems: p.problems}
+	}
+	return nil
+}
+
+// parseArgs turns the panic that ends --help into a return.
+func parseArgs(k *kong.Kong, args []string) (ctx *kong.Context, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			if v != ErrHelp {
+				panic(v)
+			}
+			err = ErrHelp
+		}
+	}()
+	return k.Parse(args)
+}
+
+// adopt takes environment, names and required from kong, whose own handling
+// would print a malformed secret, and adds the file twins.
+func (p *parser) adopt(k *kong.Kong) error {
+	for _, flag := range slices.Clone(k.Model.Flags) {
+		if len(flag.Envs) == 0 {
+			continue
+		}
+		s := &setting{flag: flag, env: flag.Envs[0], required: flag.Required}
+		flag.Name = flagName(s.env)
+		flag.Required, flag.Envs, flag.Tag.Envs = false, nil, nil
+		p.settings[flag.Value] = s
+		if isSecret(flag) {
+			p.addTwin(k, s)
+		}
+	}
+	return nil
+}
+
+func (p *parser) addTwin(k *kong.Kong, s *setting) {
+	s.file = new(string)
+	target := reflect.ValueOf(s.file).Elem()
+	value := &kong.Value{
+		Name:         s.flag.Name + "-file",
+		Help:         "File to read it from.",
+		OrigHelp:     "File to read it from.",
+		Target:       target,
+		Tag:          &kong.Tag{},
+		Mapper:       kong.NewRegistry().RegisterDefaults().ForValue(target),
+		DefaultValue: reflect.New(target.Type()).Elem(),
+	}
+	s.fileFlag = &kong.Flag{Value: value, PlaceHolder: "FILE", Group: s.flag.Group, Hidden: s.flag.Hidden}
+	value.Flag = s.fileFlag
+	p.settings[value] = s
+	at := slices.Index(k.Model.Flags, s.flag)
+	k.Model.Flags = slices.Insert(k.Model.Flags, at+1, s.fileFlag)
+}
+
+func flagName(env string) string { return strings.ReplaceAll(strings.ToLower(env), "_", "-") }
+
+func isSecret(flag *kong.Flag) bool {
+	if flag.Tag.Has("secret") {
+		return true
+	}
+	_, ok := reflect.New(flag.Target.Type()).Interface().(interface{ IsSecret() })
+	return ok
+}
+
+func (p *parser) help(v *kong.Value) string {
+	s := p.settings[v]
+	if s == nil {
+		return v.Help
+	}
+	env, help := s.env, v.Help
+	if s.fileFlag != nil && v == s.fileFlag.Value {
+		env += "_FILE"
+	} else if s.required {
+		help = strings.TrimSpace(help + " Required.")
+	}
+	return strings.TrimSpace(help + " ($" + env + ")")
+}
+
+func (p *parser) resolve(s *setting, given map[*kong.Value]bool) {
+	value, hasValue := p.env(s.env)
+	hasValue = hasValue && !given[s.flag.Value]
+	has := hasValue || given[s.flag.Value]
+	if s.file != nil {
+		path, ok := *s.file, given[s.fileFlag.Value]
+		if !ok {
+			path, ok = p.env(s.env + "_FILE")
+		}
+		switch {
+		case ok && has:
+			p.problem(s, "", "both it and %s_FILE are set", s.env)
+			return
+		case ok:
+			text, err := readSecret(path)
+			if err != nil {
+				p.problem(s, "_FILE", "%v", err)
+				return
+			}
+			value, hasValue, has = text, true, true
+		}
+	}
+	if hasValue {
+		if err := decode(s.flag.Value, value); err != nil {
+			p.problem(s, "", "%v", err)
+			return
+		}
+	}
+	if s.required && (!has || s.flag.Target.IsZero()) {
+		p.problem(s, "", "required, but not set")
+	}
+}
+
+func (p *parser) env(name string) (string, bool) {
+	v, ok := p.lookup(name)
+	return v, ok && v != ""
+}
+
+func (p *parser) problem(s *setting, suffix, format string, args ...any) {
+	name := s.env + suffix
+	p.problems = append(p.problems, name+" (--"+flagName(name)+"): "+fmt.Sprintf(format, args...))
+}
+
+func decode(v *kong.Value, text string) error {
+	if u, ok := v.Target.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		return u.UnmarshalText([]byte(text))
+	}
+	v.Target.SetZero()
+	ctx := &kong.DecodeContext{Value: v, Scan: kong.ScanFromTokens(kong.Token{Type: kong.FlagValueToken, Value: text})}
+	if err := v.Mapper.Decode(ctx, v.Target); err != nil {
+		return err
+	}
+	if v.Enum != "" && !slices.Contains(v.EnumSlice(), fmt.Sprint(v.Target.Interface())) {
+		return fmt.Errorf("must be one of %s", strings.Join(v.EnumSlice(), ", "))
+	}
+	return nil
+}
+
+const maxSecretFile = 64 << 10
+
+func readSecret(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	b, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
+	switch {
+	case err != nil:
+		return "", err
+	case len(b) > maxSecretFile:
+		return "", fmt.Errorf("%s: larger than 64 KiB", path)
+	}
+	text := strings.TrimSpace(string(b))
+	if text == "" {
+		return "", fmt.Errorf("%s: empty", path)
+	}
+	return text, nil
+}
