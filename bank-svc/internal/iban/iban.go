@@ -1,0 +1,78 @@
+// Package iban makes account numbers of a country: IBANs of the real length and layout, with the check digits of ISO 13616
+// and, where all banks of the country share one, those of the national scheme.
+package iban
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+)
+
+// ErrExhausted says that the country's layout has no more account numbers for this bank.
+var ErrExhausted = errors.New("no account numbers left")
+
+// Issuer numbers the accounts of one bank. It is immutable.
+type Issuer struct {
+	country  string
+	scheme   scheme
+	template []byte // the BBAN with the bank's own code filled in
+}
+
+// NewIssuer makes the issuer for a bank in a country (ISO 3166-1 alpha-2). The bank's code is derived from its name, so that
+// two banks of one country do not issue the same numbers.
+func NewIssuer(country, bank string) (*Issuer, error) {
+	s, ok := schemes[country]
+	if !ok {
+		return nil, fmt.Errorf("country %q: no account numbers known; use one of %s", country, strings.Join(Countries(), ", "))
+	}
+	return &Issuer{country: country, scheme: s, template: s.template(bank)}, nil
+}
+
+// Countries lists the countries that have an issuer, in order.
+func Countries() []string {
+	all := make([]string, 0, len(schemes))
+	for c := range schemes {
+		all = append(all, c)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// Number is the account number for a serial, from 1 on. Different serials have different numbers.
+//
+// Errors: ErrExhausted.
+func (i *Issuer) Number(serial int64) (string, error) {
+	bban := slices.Clone(i.template)
+	if serial < 1 || !i.scheme.fill(bban, serial) {
+		return "", fmt.Errorf("serial %d of %s: %w", serial, i.country, ErrExhausted)
+	}
+	return withCheckDigits(i.country, string(bban)), nil
+}
+
+// withCheckDigits puts country and the ISO 7064 mod 97-10 check digits in front of a BBAN.
+func withCheckDigits(country, bban string) string {
+	check := 98 - mod97(bban+country+"00")
+	return fmt.Sprintf("%s%02d%s", country, check, bban)
+}
+
+// mod97 is the remainder of s read as a number in which A is 10 and Z is 35.
+func mod97(s string) int {
+	r := 0
+	for _, c := range []byte(s) {
+		if c >= 'A' {
+			r = (r*100 + int(c-'A') + 10) % 97
+		} else {
+			r = (r*10 + int(c-'0')) % 97
+		}
+	}
+	return r
+}
+
+// seed is what the bank's code is made of.
+func seed(bank string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(bank))
+	return h.Sum64()
+}
