@@ -1,6 +1,6 @@
 module hirewire.dev/hirewire
 
-go 1.26
+go 1.26.0
 
 require (
 	hirewire.dev/bank-svc v0.0.0
@@ -9,6 +9,18 @@ require (
 	hirewire.dev/platform v0.0.0
 	hirewire.dev/proto v0.0.0
 	hirewire.dev/webhook v0.0.0
+)
+
+require (
+	github.com/alecthomas/kong v1.17.0 // indirect
+	github.com/google/go-cmp v0.7.0 // indirect
+	github.com/lib/pq v1.12.3 // indirect
+	golang.org/x/net v0.61.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20261019180522-ce908d29299b // indirect
+	google.golang.org/grpc v1.85.0 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
 )
 
 replace hirewire.dev/proto => ../proto

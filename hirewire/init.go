@@ -1,0 +1,149 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"hirewire.dev/hirewire/internal/pki"
+	"hirewire.dev/hirewire/stack"
+	"hirewire.dev/webhook"
+)
+
+// initCommand makes all that a deployment keeps secret, once: what is there already is left as it is.
+type initCommand struct {
+	Dir   string `arg:"" help:"Where to put it: a folder for each service below this one."`
+	Banks int    `default:"3" help:"How many banks: bank-1, bank-2, …"`
+}
+
+// lifetime of the private authority and of all that it signs.
+const lifetime = 5 * 365 * 24 * time.Hour
+
+func (c *initCommand) Run() error {
+	if c.Banks < 1 || c.Banks > 100 {
+		return errors.New("--banks takes 1 to 100")
+	}
+	done := filepath.Join(c.Dir, "client", "stack.json") // written last
+	if _, err := os.Stat(done); err == nil {
+		fmt.Println("nothing to do: " + done + " is there")
+		return nil
+	}
+	if err := c.write(); err != nil {
+		return fmt.Errorf("init: %w", err)
+	}
+	fmt.Println("made certificates, passwords and keys in " + c.Dir)
+	return nil
+}
+
+// files are contents by their path below the folder. Each service's folder is mounted into that service alone.
+type files map[string]string
+
+func (c *initCommand) write() error {
+	authority, err := pki.NewAuthority("Hirewire private CA", lifetime)
+	if err != nil {
+		return err
+	}
+	out := files{}
+	description := &stack.Description{CAFile: "ca.pem", GRPCTLS: true}
+	roles := []string{"employee", "notifier"}
+
+	writer, reader, publisher, admin := newKey(), newKey(), newKey(), newKey()
+	description.Employee = stack.EmployeeAccess{HTTP: "http://employee-svc:8001", GRPC: "employee-svc:9001", WriterKey: writer, ReaderKey: reader}
+	description.Notifier = stack.NotifierAccess{HTTP: "http://notifier:8002", GRPC: "notifier:9002", AdminKey: admin, PublisherKey: publisher}
+	employeeKeys := []string{"hr:writer:" + writer, "audit:reader:" + reader}
+	notifierKeys := []string{"employee-svc:publisher:" + publisher}
+
+	for i := range c.Banks {
+		name := fmt.Sprintf("bank-%d", i+1)
+		roles = append(roles, strings.ReplaceAll(name, "-", "_"))
+		secret := webhook.NewSecret()
+		operator, bankNotifier, bankEmployee := newKey(), newKey(), newKey()
+		employeeKeys = append(employeeKeys, name+":reader:"+bankEmployee)
+		notifierKeys = append(notifierKeys, name+":bank:"+bankNotifier)
+		out[name+"/webhook_secret"] = secret.Reveal()
+		out[name+"/notifier_key"] = bankNotifier
+		out[name+"/employee_key"] = bankEmployee
+		out[name+"/api_keys"] = "operator:operator:" + operator
+		description.Banks = append(description.Banks, stack.BankAccess{
+			Name: name, URL: "https://" + name + ":8003", GRPC: name + ":9003", Key: operator, WebhookSecret: secret.Reveal(),
+		})
+		if err := out.issue(authority, name); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(out.issue(authority, "employee-svc"), out.issue(authority, "notifier")); err != nil {
+		return err
+	}
+	out["employee-svc/api_keys"] = strings.Join(employeeKeys, ",")
+	out["employee-svc/notifier_key"] = publisher
+	out["notifier/admin_key"] = admin
+	out["notifier/api_keys"] = strings.Join(notifierKeys, ",")
+	out["notifier/master_key"] = base64.StdEncoding.EncodeToString(randomBytes(32))
+	out["client/ca.pem"] = string(authority.PEM)
+	out.addDatabases(roles)
+
+	if err := out.writeTo(c.Dir); err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(description, "", "  ")
+	if err != nil {
+		return err
+	}
+	return files{"client/stack.json": string(data)}.writeTo(c.Dir)
+}
+
+// issue gives a service its certificate, and the authority's to trust.
+func (f files) issue(authority *pki.Authority, service string) error {
+	pair, err := authority.Issue(service, "localhost", "127.0.0.1")
+	if err != nil {
+		return err
+	}
+	f[service+"/ca.pem"] = string(authority.PEM)
+	f[service+"/tls.crt"], f[service+"/tls.key"] = string(pair.Cert), string(pair.Key)
+	return nil
+}
+
+// addDatabases gives each service a database and a role that can reach no other.
+func (f files) addDatabases(roles []string) {
+	var sql strings.Builder
+	sql.WriteString("-- One database and one role for each service; nobody else gets in.\n")
+	for _, role := range roles {
+		password := newKey()
+		fmt.Fprintf(&sql, "CREATE ROLE %[1]s LOGIN PASSWORD '%[2]s';\nCREATE DATABASE %[1]s OWNER %[1]s;\nREVOKE ALL ON DATABASE %[1]s FROM PUBLIC;\n", role, password)
+		service := strings.ReplaceAll(role, "_", "-")
+		if role == "employee" {
+			service = "employee-svc"
+		}
+		f[service+"/database_url"] = fmt.Sprintf("postgres://%s:%s@postgres:5432/%s?sslmode=disable", role, password, role)
+	}
+	f["postgres/password"] = newKey()
+	f["postgres/init.sql"] = sql.String()
+}
+
+// writeTo writes the files. They are readable by all: who may see them is decided by who gets the folder mounted.
+func (f files) writeTo(dir string) error {
+	for name, content := range f {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func newKey() string { return base64.RawURLEncoding.EncodeToString(randomBytes(24)) }
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // it never fails
+	return b
+}

@@ -1,0 +1,45 @@
+// Command hirewire shows, sets up and checks a Hirewire stack.
+package main
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+//go:embed testdata/employees.csv
+var sampleEmployees []byte
+
+// commands are the tool's, one to a file.
+type commands struct {
+	Demo    demoCommand    `cmd:"" help:"Run the three services and some banks in this process, add employees, and show the verdict."`
+	Import  importCommand  `cmd:"" help:"Add the employees of an HR export to a running stack, and show the verdict."`
+	Conform conformCommand `cmd:"" help:"Check a webhook receiver, in any language: what it takes, what it refuses, and what to fix."`
+	Init    initCommand    `cmd:"" help:"Make the certificates, passwords and keys that docker-compose.yml needs."`
+	Ready   readyCommand   `cmd:"" help:"Exit with 0 if a service says that it is ready."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+
+	var c commands
+	parser := kong.Must(&c,
+		kong.Name("hirewire"),
+		kong.Description("When an employee is added, every bank that registered a webhook opens an account: once, in order, whatever crashes in between."),
+		kong.UsageOnError(),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+	)
+	kctx, err := parser.Parse(os.Args[1:])
+	parser.FatalIfErrorf(err)
+	if err := kctx.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "hirewire:", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,43 @@
+package stack
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/lib/pq"
+)
+
+// CreateSchemas makes the plan's schemas where they are not there yet.
+func (plan *Plan) CreateSchemas(ctx context.Context, databaseURL string) error {
+	return plan.eachSchema(ctx, databaseURL, "CREATE SCHEMA IF NOT EXISTS ")
+}
+
+// DropSchemas removes the plan's schemas with all that is in them.
+func (plan *Plan) DropSchemas(ctx context.Context, databaseURL string) error {
+	return plan.eachSchema(ctx, databaseURL, "DROP SCHEMA IF EXISTS ", " CASCADE")
+}
+
+func (plan *Plan) eachSchema(ctx context.Context, databaseURL, before string, after ...string) error {
+	if len(plan.Schemas) == 0 {
+		return nil
+	}
+	db, err := sql.Open("postgres", databaseURL)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for _, schema := range plan.Schemas {
+		statement := before + pq.QuoteIdentifier(schema)
+		for _, s := range after {
+			statement += s
+		}
+		if _, err := db.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	return nil
+}
