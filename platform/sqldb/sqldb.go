@@ -35,6 +35,8 @@ type DB struct {
 	// openMigration opens a pool of one connection without the limits on the
 	// length of a statement that the working pool has.
 	openMigration func() (*sqlx.DB, error)
+	source        *postgresSource // nil on SQLite
+	retryFor      time.Duration   // bounds InTx's retries
 }
 
 // Option changes how Open sets a database up.
@@ -92,6 +94,7 @@ func Open(ctx context.Context, url string, opts ...Option) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
+	db.retryFor = 2 * o.lockTimeout
 	if err := db.Ready(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database: %w", err), db.Close())
 	}

@@ -2,6 +2,7 @@ package sqldb
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -13,68 +14,89 @@ import (
 	"modernc.org/sqlite"
 )
 
-const sqliteReaders = 4
+const (
+	sqliteReaders = 4
+	// A migration of another process may hold the lock for long; ctx bounds the wait.
+	migrationBusyTimeout = time.Hour
+)
 
 func openSQLite(path string, o options) (*DB, error) {
 	if path == "" {
-		return nil, fmt.Errorf("sqlite: the path is empty")
+		return nil, errors.New("sqlite: the path is empty")
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("sqlite: %w", err)
 	}
-	writer, err := sqlitePool(path, o, false)
+	// The log and the shared memory beside the file take its permissions.
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: %w", err)
+	}
+	if err := file.Close(); err != nil {
+		return nil, fmt.Errorf("sqlite: %w", err)
+	}
+	writer, err := sqlitePool(path, o.lockTimeout, writing)
 	if err != nil {
 		return nil, err
 	}
-	writer.SetMaxOpenConns(1)
-	reader, err := sqlitePool(path, o, true)
+	reader, err := sqlitePool(path, o.lockTimeout, reading)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, writer.Close())
 	}
-	n := o.maxConns
-	if n <= 0 {
-		n = sqliteReaders
+	if o.maxConns <= 0 {
+		o.maxConns = sqliteReaders
 	}
-	reader.SetMaxOpenConns(n)
-	reader.SetMaxIdleConns(n)
-	db := &DB{DB: writer, Engine: SQLite, reader: reader}
-	db.openMigration = func() (*sqlx.DB, error) {
-		pool, err := sqlitePool(path, o, false)
-		if err == nil {
-			pool.SetMaxOpenConns(1)
-		}
-		return pool, err
-	}
-	return db, nil
+	reader.SetMaxOpenConns(o.maxConns)
+	reader.SetMaxIdleConns(o.maxConns)
+	return &DB{
+		DB: writer, Engine: SQLite, reader: reader,
+		openMigration: func() (*sqlx.DB, error) { return sqlitePool(path, migrationBusyTimeout, writing) },
+	}, nil
 }
 
-func sqlitePool(path string, o options, readOnly bool) (*sqlx.DB, error) {
+type access bool
+
+const (
+	reading access = false
+	writing access = true
+)
+
+// sqlitePool opens a pool of one connection that is never closed while idle.
+func sqlitePool(path string, busy time.Duration, mode access) (*sqlx.DB, error) {
 	q := url.Values{}
-	q.Set("_busy_timeout", strconv.FormatInt(o.lockTimeout.Milliseconds(), 10))
+	q.Set("_busy_timeout", strconv.FormatInt(busy.Milliseconds(), 10))
 	q.Set("_journal_mode", "WAL")
-	q.Set("_synchronous", "FULL")
+	q.Set("_synchronous", "FULL") // a commit is on the disk before it is acknowledged
 	q.Set("_foreign_keys", "1")
+	// Times are integers: text compares wrongly across zones.
 	q.Set("_time_integer_format", "unix_micro")
 	q.Set("_inttotime", "1")
-	q.Set("_error_rc", "1")
-	q.Add("_pragma", "temp_store(memory)")
-	q.Add("_pragma", "cache_size(-16384)")
-	q.Add("_pragma", "mmap_size(268435456)")
-	q.Add("_pragma", "wal_autocheckpoint(4000)")
-	q.Add("_pragma", "journal_size_limit(67108864)")
-	if readOnly {
-		q.Set("_query_only", "1")
-	} else {
-		q.Set("_txlock", "immediate")
+	q.Set("_error_rc", "1") // an error's text is that of its own code
+	q.Set("_defensive", "1")
+	for _, pragma := range []string{
+		"temp_store(memory)",
+		"cache_size(-16384)",           // KiB
+		"mmap_size(268435456)",         // reads skip a copy
+		"wal_autocheckpoint(4000)",     // 16 MiB: four times fewer checkpoints in the way of small commits
+		"journal_size_limit(67108864)", // a burst does not keep its disk space for ever
+	} {
+		q.Add("_pragma", pragma)
 	}
-	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: q.Encode()}
-	c, err := sqlite.NewConnector(u.String())
+	if mode == writing {
+		// A deferred transaction that turns to writing fails where an
+		// immediate one waits its turn.
+		q.Set("_txlock", "immediate")
+	} else {
+		q.Set("_query_only", "1")
+	}
+	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
+	c, err := sqlite.NewConnector(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: %w", err)
 	}
 	db := sql.OpenDB(c)
-	db.SetConnMaxIdleTime(0)
-	db.SetConnMaxLifetime(0 * time.Second)
-	// sqlx knows placeholders by driver name; modernc binds PostgreSQL's $n.
+	db.SetMaxOpenConns(1)
+	db.SetMaxIdleConns(1)
+	// sqlx picks placeholders by driver name; modernc binds PostgreSQL's $n.
 	return sqlx.NewDb(db, "postgres"), nil
 }

@@ -2,14 +2,13 @@ package sqldb
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"github.com/jmoiron/sqlx"
-	"github.com/lib/pq"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // Tx is a transaction that InTx runs.
@@ -30,58 +29,60 @@ const (
 	txMaxWait   = 250 * time.Millisecond
 )
 
-// InTx runs fn in a transaction and commits it when fn returns nil. Where the
-// transaction loses a race (IsRetryable) InTx rolls it back and runs fn again,
-// a bounded number of times with jittered waits, so fn must be repeatable:
-// whatever it keeps outside the transaction it must set anew on each run.
+// InTx runs fn in a transaction and commits it when fn returns nil.
 //
-// A commit whose outcome is unknown returns *AmbiguousError: read your key back.
+// Where the transaction loses a race (IsRetryable), or its connection before
+// COMMIT was sent, it is rolled back and fn runs again, a bounded number of
+// times with jittered waits. So fn must be repeatable: what it keeps outside
+// the transaction it must set anew on each run. When fn fails or panics the
+// transaction is rolled back and the error is returned as it is.
+//
+// A COMMIT whose outcome is unknown is an *AmbiguousError: read your key back.
+// After any other error nothing is committed.
 func (db *DB) InTx(ctx context.Context, fn func(tx *Tx) error) error {
+	started := time.Now()
 	wait := txFirstWait
 	for attempt := 1; ; attempt++ {
-		err := db.once(ctx, fn)
-		if err == nil || !IsRetryable(err) || attempt == txAttempts {
+		repeat, err := db.once(ctx, fn)
+		if err == nil || !repeat || attempt == txAttempts || time.Since(started) > db.retryFor {
 			return err
 		}
 		timer := time.NewTimer(wait/2 + rand.N(wait))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return errors.Join(ctx.Err(), err)
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
 		case <-timer.C:
 		}
 		wait = min(2*wait, txMaxWait)
 	}
 }
 
-func (db *DB) once(ctx context.Context, fn func(tx *Tx) error) (err error) {
-	tx, err := db.BeginTxx(ctx, nil)
+// once runs fn in one transaction; repeat says that nothing is committed and
+// that another try may succeed.
+func (db *DB) once(ctx context.Context, fn func(tx *Tx) error) (repeat bool, err error) {
+	base, err := db.BeginTxx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+		return IsRetryable(err), fmt.Errorf("begin: %w", err)
 	}
-	done := false
+	ended := false
 	defer func() {
-		if !done {
-			_ = tx.Rollback()
+		if !ended {
+			_ = base.Rollback() // fn's error says more; a lost rollback happens by itself
 		}
 	}()
-	if err := fn(&Tx{Tx: tx, Engine: db.Engine, db: db}); err != nil {
-		return err
+	if err := fn(&Tx{Tx: base, Engine: db.Engine, db: db}); err != nil {
+		_, lost := errors.AsType[*lostError](err)
+		return ctx.Err() == nil && (lost || IsRetryable(err)), err
 	}
-	done = true
-	if err := tx.Commit(); err != nil {
-		if db.Engine == PostgreSQL && isAmbiguous(err) {
-			return &AmbiguousError{Err: err}
+	ended = true
+	if err := base.Commit(); err != nil {
+		if db.Engine == SQLite && sqliteCode(err)&0xff == sqlite3.SQLITE_IOERR {
+			// The frames may be in the log and come back after a crash.
+			err = &AmbiguousError{Err: err}
 		}
-		return fmt.Errorf("commit: %w", err)
+		ambiguous := errors.Is(err, ErrAmbiguous)
+		return !ambiguous && ctx.Err() == nil && (IsRetryable(err) || isConnLost(err)), fmt.Errorf("commit: %w", err)
 	}
-	return nil
-}
-
-func isAmbiguous(err error) bool {
-	if _, ok := errors.AsType[*pq.Error](err); ok {
-		return false
-	}
-	return errors.Is(err, driver.ErrBadConn) || isConnLost(err) ||
-		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	return false, nil
 }
