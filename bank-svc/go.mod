@@ -3,12 +3,25 @@ module hirewire.dev/bank-svc
 go 1.26.0
 
 require (
+	github.com/google/go-cmp v0.7.0
+	github.com/lib/pq v1.12.3
 	hirewire.dev/platform v0.0.0
-	hirewire.dev/proto v0.0.0
-	hirewire.dev/webhook v0.0.0
+	pgregory.net/rapid v1.3.0
 )
 
-require pgregory.net/rapid v1.3.0 // indirect
+require (
+	github.com/dustin/go-humanize v1.1.0 // indirect
+	github.com/google/uuid v1.6.0 // indirect
+	github.com/jmoiron/sqlx v1.4.0 // indirect
+	github.com/mattn/go-isatty v0.0.24 // indirect
+	github.com/ncruces/go-strftime v1.1.0 // indirect
+	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	modernc.org/libc v1.79.0 // indirect
+	modernc.org/mathutil v1.7.1 // indirect
+	modernc.org/memory v1.12.1 // indirect
+	modernc.org/sqlite v1.61.1 // indirect
+)
 
 replace hirewire.dev/proto => ../proto
 
