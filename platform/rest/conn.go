@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"hirewire.dev/platform/serve"
 )
 
 // conn is a grpc.ClientConnInterface to services in this process. Unary calls run on the caller's goroutine, so whoever
@@ -50,7 +52,8 @@ func (c *conn) Invoke(ctx context.Context, method string, args, reply any, _ ...
 			return err
 		}
 	}
-	ctx = serverContext(ctx, ex)
+	ctx, cancel := serverContext(ctx, ex)
+	defer cancel()
 	// The caller made the request for this call alone, so the handler may have it as it is.
 	out, err := h.desc.Handler(h.impl, ctx, func(dst any) error { return move(dst, in) }, c.unary)
 	if err != nil {
@@ -83,13 +86,14 @@ func move(dst, src any) error {
 
 // serverContext is the context that a gRPC server would have made: the caller's cancellation and deadline without its
 // values, the metadata as incoming, and the peer.
-func serverContext(ctx context.Context, ex *exchange) context.Context {
+func serverContext(ctx context.Context, ex *exchange) (context.Context, context.CancelFunc) {
 	md, _ := metadata.FromOutgoingContext(ctx)
 	p := inProcess
 	if ex != nil && ex.remote != "" {
 		p = &peer.Peer{Addr: address(ex.remote)}
 	}
-	return peer.NewContext(metadata.NewIncomingContext(valueless{ctx}, md), p)
+	server, cancel := context.WithCancel(valueless{ctx})
+	return peer.NewContext(metadata.NewIncomingContext(server, md), p), cancel
 }
 
 var inProcess = &peer.Peer{Addr: address("in-process")}
@@ -104,12 +108,31 @@ type valueless struct{ context.Context } //nolint:containedctx // It is a contex
 
 func (valueless) Value(any) any { return nil }
 
+// AfterFunc spares the context that is derived from this one a goroutine.
+func (v valueless) AfterFunc(f func()) (stop func() bool) { return context.AfterFunc(v.Context, f) }
+
+// endingStream is a stream whose context ends with the server.
+type endingStream struct {
+	grpc.ServerStream
+	ctx context.Context //nolint:containedctx // grpc.ServerStream hands its context over by a method.
+}
+
+func (s *endingStream) Context() context.Context { return s.ctx }
+
 // tracked makes the HTTP request wait for the handlers of its streams.
 func tracked(next grpc.StreamServerInterceptor) grpc.StreamServerInterceptor {
 	return func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, h grpc.StreamHandler) error {
 		if client := inprocgrpc.ClientContext(ss.Context()); client != nil {
 			if ex, ok := client.Value(exchangeKey{}).(*exchange); ok {
 				defer ex.running.Done()
+			}
+			if info.IsServerStream {
+				stopping, cancel := serve.UntilStop(client)
+				defer cancel()
+				ctx, end := context.WithCancelCause(ss.Context())
+				defer end(nil)
+				defer context.AfterFunc(stopping, func() { end(context.Cause(stopping)) })()
+				ss = &endingStream{ss, ctx}
 			}
 		}
 		if next == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -119,10 +120,8 @@ func (c *Chain) Check(services map[string]grpc.ServiceInfo) error {
 		}
 	}
 	for full := range c.policy {
-		if _, ok := methods[full]; !ok && !strings.HasPrefix(full, "/grpc.") {
-			if _, listed := services[serviceOf(full)]; !listed || methods[full] == nil {
-				problems = append(problems, fmt.Errorf("the policy names %s, which is not served", full))
-			}
+		if methods[full] == nil {
+			problems = append(problems, fmt.Errorf("the policy names %s, which is not served", full))
 		}
 	}
 	v, err := newValidator(served)
@@ -134,11 +133,6 @@ func (c *Chain) Check(services map[string]grpc.ServiceInfo) error {
 	}
 	c.table.Store(&table{methods: methods, validator: v})
 	return nil
-}
-
-func serviceOf(full string) string {
-	service, _, _ := strings.Cut(strings.TrimPrefix(full, "/"), "/")
-	return service
 }
 
 func isHealth(full string) bool { return strings.HasPrefix(full, "/grpc.health.v1.Health/") }
@@ -208,10 +202,16 @@ func (c *Chain) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInf
 			return err
 		}
 	}
-	if err := handler(srv, &stream{ServerStream: ss, ctx: ctx, validator: t.validator}); err != nil {
+	s := &stream{ServerStream: ss, ctx: ctx, validator: t.validator}
+	err = handler(srv, s)
+	switch {
+	case err == nil:
+		return nil
+	case s.broken != nil && errors.Is(err, s.broken):
+		return c.toStatus(ctx, cl, s.broken) // as it was, whatever the handler wrapped around it
+	default:
 		return c.toStatus(ctx, cl, err)
 	}
-	return nil
 }
 
 var errStarting = status.Error(codes.Unavailable, "starting")
@@ -221,13 +221,18 @@ type stream struct {
 	grpc.ServerStream
 	ctx       context.Context //nolint:containedctx // grpc.ServerStream hands its context over by a method.
 	validator validator
+	broken    error // why no more is received
 }
 
 func (s *stream) Context() context.Context { return s.ctx }
 
 func (s *stream) RecvMsg(m any) error {
-	if err := s.ServerStream.RecvMsg(m); err != nil {
-		return err
+	err := s.ServerStream.RecvMsg(m)
+	if err == nil {
+		err = s.validator.validate(m)
 	}
-	return s.validator.validate(m)
+	if err != nil && err != io.EOF { //nolint:errorlint // io.EOF is returned bare, and is no fault.
+		s.broken = err
+	}
+	return err
 }

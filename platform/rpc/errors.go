@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"hirewire.dev/platform/sqldb"
 )
 
 // maxViolations bounds an answer that lists what is wrong with a request.
@@ -67,20 +69,36 @@ func (c *Chain) classify(ctx context.Context, err error) *status.Status {
 		}
 	}
 	// A status that the handler made itself; one that is wrapped came from another service and is not ours to repeat.
-	if own, ok := err.(interface{ GRPCStatus() *status.Status }); ok { //nolint:errorlint // Only the outermost counts.
-		return own.GRPCStatus()
+	if isStatus(err) {
+		return status.Convert(err)
 	}
-	// A driver's error after the deadline says anything; the context says what happened.
-	if cause := ctx.Err(); cause != nil {
-		err = cause
+	// After the deadline a driver's error says anything; the context says what happened.
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
 	}
 	switch {
+	case isStatus(err): // the server is stopping, and says so
+		return status.Convert(err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return status.New(codes.DeadlineExceeded, "the call took too long")
 	case errors.Is(err, context.Canceled):
 		return status.New(codes.Canceled, "the caller went away")
+	case sqldb.IsFull(err):
+		return status.New(codes.ResourceExhausted, "the storage is full")
+	case sqldb.IsRetryable(err):
+		return status.New(codes.Aborted, "the call met another one on the same data: repeat it")
+	case sqldb.IsUnavailable(err), errors.Is(err, sqldb.ErrAmbiguous):
+		return Unavailable("the storage is not available: repeat the call", retryDelay)
 	}
 	return status.New(codes.Internal, "internal error")
+}
+
+// retryDelay is what a caller is told to wait while the storage is away.
+const retryDelay = time.Second
+
+func isStatus(err error) bool {
+	_, ok := err.(interface{ GRPCStatus() *status.Status }) //nolint:errorlint // Only the outermost counts: see classify.
+	return ok
 }
 
 var errInternal = status.Error(codes.Internal, "internal error")

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -97,6 +98,21 @@ func (l *listener) reap() bool {
 	return true
 }
 
+// quiet closes the connections on which nothing was ever sent: http.Server.Shutdown would wait for them.
+func (l *listener) quiet() {
+	l.mu.Lock()
+	var silent []*conn
+	for e := l.idle.Front(); e != nil; e = e.Next() {
+		if c := e.Value.(*conn); !c.touched.Load() {
+			silent = append(silent, c)
+		}
+	}
+	l.mu.Unlock()
+	for _, c := range silent {
+		_ = c.Close() // as it says
+	}
+}
+
 // state is the server's ConnState hook.
 func (l *listener) state(nc net.Conn, state http.ConnState) {
 	t, ok := nc.(tracked)
@@ -144,6 +160,8 @@ type conn struct {
 	listener *listener
 	head     head
 
+	touched atomic.Bool // something was read
+
 	place *list.Element // in listener.idle
 	gone  bool
 }
@@ -151,7 +169,10 @@ type conn struct {
 // Read implements net.Conn.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	c.head.read(p[:n])
+	if n > 0 {
+		c.touched.Store(true)
+		c.head.read(p[:n])
+	}
 	return n, err
 }
 

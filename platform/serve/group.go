@@ -86,10 +86,10 @@ func (g *Group) Run(ctx context.Context) error {
 	if g.drain > 0 && ctx.Err() != nil {
 		wait(failed, g.drain)
 	}
-	errs := []error{
-		servers.stop(ServerStopTimeout),
-		workers.stop(WorkerStopTimeout),
-		health.stop(CloseTimeout),
+	health.cancel() // its checks may hang; they have until the closers to notice
+	errs := []error{servers.stop(ServerStopTimeout), workers.stop(WorkerStopTimeout)}
+	if err := health.wait(CloseTimeout); err != nil {
+		g.log.Warn("a readiness check still hangs", "error", err)
 	}
 	for i := len(g.closers) - 1; i >= 0; i-- {
 		errs = append(errs, g.start(base, g.closers[i:i+1], fail, false).wait(CloseTimeout))

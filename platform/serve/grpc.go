@@ -55,6 +55,8 @@ type GRPC struct {
 	listener net.Listener
 	health   *health.Server
 	watched  *Health
+	stopping context.Context //nolint:containedctx // Ends when the stop begins.
+	stop     context.CancelFunc
 	log      *slog.Logger
 	timeout  time.Duration
 }
@@ -96,6 +98,9 @@ func NewGRPC(cfg GRPCConfig) (*GRPC, error) {
 			options = append(options, grpc.ChainUnaryInterceptor(cfg.TLS.unary), grpc.ChainStreamInterceptor(cfg.TLS.stream))
 		}
 	}
+	g := &GRPC{health: health.NewServer(), watched: cfg.Health, log: log, timeout: cfg.StopTimeout}
+	g.stopping, g.stop = context.WithCancel(context.Background())
+	options = append(options, grpc.ChainStreamInterceptor(g.endStreams))
 	if cfg.Unary != nil {
 		options = append(options, grpc.ChainUnaryInterceptor(cfg.Unary))
 	}
@@ -104,12 +109,10 @@ func NewGRPC(cfg GRPCConfig) (*GRPC, error) {
 	}
 	listener, err := net.Listen("tcp", cfg.Addr) //nolint:noctx // Binding is immediate; there is nothing to cancel.
 	if err != nil {
+		g.stop()
 		return nil, fmt.Errorf("listen for gRPC: %w", err)
 	}
-	g := &GRPC{
-		Server: grpc.NewServer(append(options, cfg.Options...)...), listener: listener,
-		health: health.NewServer(), watched: cfg.Health, log: log, timeout: cfg.StopTimeout,
-	}
+	g.listener, g.Server = listener, grpc.NewServer(append(options, cfg.Options...)...)
 	if g.timeout <= 0 {
 		g.timeout = gracefulTimeout
 	}
@@ -124,7 +127,10 @@ func NewGRPC(cfg GRPCConfig) (*GRPC, error) {
 func (g *GRPC) Addr() string { return g.listener.Addr().String() }
 
 // Close frees the address of a server that was never run.
-func (g *GRPC) Close() error { return g.listener.Close() }
+func (g *GRPC) Close() error {
+	g.stop()
+	return g.listener.Close()
+}
 
 // Run serves until ctx ends, then finishes the calls in flight, and cuts off those that take longer than StopTimeout.
 func (g *GRPC) Run(ctx context.Context) error {
@@ -136,7 +142,8 @@ func (g *GRPC) Run(ctx context.Context) error {
 		return fmt.Errorf("serve gRPC: %w", err)
 	case <-ctx.Done():
 	}
-	g.health.Shutdown() // ends the health watchers, which would hold up the graceful stop
+	g.health.Shutdown()
+	g.stop()
 	graceful := make(chan struct{})
 	go func() {
 		g.GracefulStop()

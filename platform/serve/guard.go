@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
-	"time"
 
 	"google.golang.org/grpc/codes"
 )
@@ -118,24 +117,4 @@ func refuse(w http.ResponseWriter, status int, code codes.Code, message string) 
 		Message string     `json:"message"`
 		Details []string   `json:"details"`
 	}{code, message, []string{}})
-}
-
-// Streaming makes a response that may last: the read deadline goes, and the write deadline moves with each write.
-func Streaming(w http.ResponseWriter) http.ResponseWriter {
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Time{}) // not a network connection, as in tests: no deadlines either
-	return &streaming{w, control}
-}
-
-type streaming struct {
-	http.ResponseWriter
-	control *http.ResponseController
-}
-
-// Unwrap lets http.ResponseController reach the connection.
-func (s *streaming) Unwrap() http.ResponseWriter { return s.ResponseWriter }
-
-func (s *streaming) Write(p []byte) (int, error) {
-	_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // as above
-	return s.ResponseWriter.Write(p)
 }

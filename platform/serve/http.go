@@ -45,6 +45,8 @@ type HTTP struct {
 	server   *http.Server
 	listener *listener
 	secure   bool
+	stopping context.Context //nolint:containedctx // Ends when the stop begins; every request's context carries it.
+	stop     context.CancelFunc
 	log      *slog.Logger
 	timeout  time.Duration
 }
@@ -77,8 +79,9 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 	l := newListener(bound, conf, cfg.MaxConns)
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
+	stopping, stop := context.WithCancel(context.Background())
 	return &HTTP{
-		listener: l, secure: conf != nil, log: cfg.Logger, timeout: cfg.StopTimeout,
+		listener: l, secure: conf != nil, stopping: stopping, stop: stop, log: cfg.Logger, timeout: cfg.StopTimeout,
 		server: &http.Server{
 			Handler:           newGuard(cfg),
 			ReadHeaderTimeout: readHeaderTimeout,
@@ -87,9 +90,12 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 			IdleTimeout:       idleTimeout,
 			MaxHeaderBytes:    maxHeaderBytes,
 			Protocols:         protocols,
-			ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
-			ConnState:         l.state,
-			ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+			BaseContext: func(net.Listener) context.Context {
+				return context.WithValue(context.Background(), stoppingKey{}, stopping)
+			},
+			ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+			ConnState:   l.state,
+			ErrorLog:    slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 		},
 	}, nil
 }
@@ -106,7 +112,10 @@ func (h *HTTP) URL() string {
 }
 
 // Close frees the address of a server that was never run.
-func (h *HTTP) Close() error { return h.listener.Close() }
+func (h *HTTP) Close() error {
+	h.stop()
+	return h.listener.Close()
+}
 
 // Run serves until ctx ends, then finishes the requests in flight, and cuts off those that take longer than StopTimeout.
 func (h *HTTP) Run(ctx context.Context) error {
@@ -117,6 +126,8 @@ func (h *HTTP) Run(ctx context.Context) error {
 		return fmt.Errorf("serve HTTP: %w", err)
 	case <-ctx.Done():
 	}
+	h.stop()
+	h.listener.quiet()
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.timeout)
 	defer cancel()
 	if err := h.server.Shutdown(limit); err != nil {
