@@ -3,12 +3,14 @@ package rest
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 )
@@ -28,11 +30,49 @@ var (
 func (codec) ContentType(any) string { return "application/json" }
 
 // Marshal implements runtime.Marshaler.
-func (codec) Marshal(v any) ([]byte, error) {
-	if m, ok := v.(proto.Message); ok {
-		return encode.Marshal(m)
+func (c codec) Marshal(v any) ([]byte, error) {
+	switch v := v.(type) {
+	case *spb.Status:
+		return encodeStatus(v)
+	case proto.Message:
+		return encode.Marshal(v)
+	case map[string]any: // {"result": …}: a line of a stream
+		if m, ok := v["result"].(proto.Message); ok {
+			return c.line("result", m)
+		}
+	case map[string]proto.Message: // {"error": …}: its last line
+		if m, ok := v["error"]; ok {
+			return c.line("error", m)
+		}
 	}
-	return parts.Marshal(v) // the {"result": …} of a stream
+	return parts.Marshal(v)
+}
+
+func (c codec) line(name string, m proto.Message) ([]byte, error) {
+	b, err := c.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]byte, 0, len(b)+len(name)+5)
+	out = append(append(append(out, `{"`...), name...), `":`...)
+	return append(append(out, b...), '}'), nil
+}
+
+// encodeStatus leaves out what a detail does not say, and never the details as a whole.
+func encodeStatus(st *spb.Status) ([]byte, error) {
+	answer := struct {
+		Code    int32             `json:"code"`
+		Message string            `json:"message"`
+		Details []json.RawMessage `json:"details"`
+	}{st.GetCode(), st.GetMessage(), make([]json.RawMessage, 0, len(st.GetDetails()))}
+	for _, d := range st.GetDetails() {
+		b, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(d)
+		if err != nil {
+			return nil, err
+		}
+		answer.Details = append(answer.Details, b)
+	}
+	return json.Marshal(answer)
 }
 
 // Unmarshal implements runtime.Marshaler.

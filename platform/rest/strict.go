@@ -35,7 +35,7 @@ func checkJSON(raw []byte, message protoreflect.MessageDescriptor) error {
 	if s.peek() != '{' {
 		return &fault{reason: "the body must be a JSON object"}
 	}
-	if f := s.object(message, "", 1); f != nil {
+	if f := s.object(form{message: message}, "", 1); f != nil {
 		return f
 	}
 	s.space()
@@ -73,15 +73,24 @@ func (s *scanner) syntax() *fault {
 	return &fault{reason: fmt.Sprintf("malformed JSON at byte %d", s.at)}
 }
 
-func (s *scanner) value(message protoreflect.MessageDescriptor, path string, depth int) *fault {
+// form is what a value is known to be.
+type form struct {
+	message protoreflect.MessageDescriptor // nil: not a message, or anything
+	float   bool
+}
+
+func (s *scanner) value(as form, path string, depth int) *fault {
 	s.space()
 	switch c := s.peek(); {
 	case c == '{':
-		return s.object(message, path, depth)
+		return s.object(as, path, depth)
 	case c == '[':
-		return s.array(message, path, depth)
+		return s.array(as, path, depth)
 	case c == '"':
-		_, f := s.text()
+		text, f := s.text()
+		if f == nil && as.float && (text == "NaN" || text == "Infinity" || text == "-Infinity") {
+			f = &fault{field: path, reason: "must be a finite number"}
+		}
 		return f
 	case c == '-' || '0' <= c && c <= '9':
 		return s.number()
@@ -95,7 +104,7 @@ func (s *scanner) value(message protoreflect.MessageDescriptor, path string, dep
 	return s.syntax()
 }
 
-func (s *scanner) object(message protoreflect.MessageDescriptor, path string, depth int) *fault {
+func (s *scanner) object(as form, path string, depth int) *fault {
 	if depth > maxDepth {
 		return &fault{reason: "the body is nested too deeply"}
 	}
@@ -115,7 +124,7 @@ func (s *scanner) object(message protoreflect.MessageDescriptor, path string, de
 		if f != nil {
 			return f
 		}
-		below, key, f := child(message, path, name)
+		below, key, f := child(as.message, path, name)
 		if f != nil {
 			return f
 		}
@@ -143,7 +152,7 @@ func (s *scanner) object(message protoreflect.MessageDescriptor, path string, de
 	}
 }
 
-func (s *scanner) array(message protoreflect.MessageDescriptor, path string, depth int) *fault {
+func (s *scanner) array(as form, path string, depth int) *fault {
 	if depth > maxDepth {
 		return &fault{reason: "the body is nested too deeply"}
 	}
@@ -154,7 +163,7 @@ func (s *scanner) array(message protoreflect.MessageDescriptor, path string, dep
 		return nil
 	}
 	for i := 0; ; i++ {
-		if f := s.value(message, fmt.Sprintf("%s[%d]", path, i), depth+1); f != nil {
+		if f := s.value(as, fmt.Sprintf("%s[%d]", path, i), depth+1); f != nil {
 			return f
 		}
 		s.space()
@@ -170,23 +179,32 @@ func (s *scanner) array(message protoreflect.MessageDescriptor, path string, dep
 	}
 }
 
-// child finds the field that name stands for: the message below it, if known, and the key under which it counts as
-// repeated. Well-known types have a JSON form of their own, which protojson checks.
-func child(message protoreflect.MessageDescriptor, path, name string) (below protoreflect.MessageDescriptor, key string, f *fault) {
+// child finds the field that name stands for: its form, and the key under which it counts as repeated. Well-known types
+// have a JSON form of their own, which protojson checks.
+func child(message protoreflect.MessageDescriptor, path, name string) (below form, key string, f *fault) {
 	if message == nil || message.FullName().Parent() == "google.protobuf" {
-		return nil, name, nil
+		return form{}, name, nil
 	}
 	if message.IsMapEntry() {
-		return message.Fields().ByNumber(2).Message(), name, nil
+		return formOf(message.Fields().ByNumber(2)), name, nil
 	}
 	field := message.Fields().ByJSONName(name)
 	if field == nil {
 		field = message.Fields().ByTextName(name)
 	}
 	if field == nil {
-		return nil, "", &fault{field: join(path, clip(name)), reason: "unknown field"}
+		return form{}, "", &fault{field: join(path, clip(name)), reason: "unknown field"}
 	}
-	return field.Message(), string(field.Name()), nil
+	return formOf(field), string(field.Name()), nil
+}
+
+func formOf(field protoreflect.FieldDescriptor) form {
+	message := field.Message()
+	float := field.Kind() == protoreflect.DoubleKind || field.Kind() == protoreflect.FloatKind
+	if message != nil && (message.FullName() == "google.protobuf.DoubleValue" || message.FullName() == "google.protobuf.FloatValue") {
+		float = true
+	}
+	return form{message, float}
 }
 
 // names is a set that is small in almost every body.
