@@ -30,7 +30,9 @@ func tomb(version int64) *Account {
 }
 
 func TestApply(t *testing.T) {
-	created := func(v int64, s *Employee) Change { return Change{EventID: "evt_9", EmployeeID: emp, Version: v, State: s} }
+	created := func(v int64, s *Employee) Change {
+		return Change{EventID: "evt_9", EmployeeID: emp, Version: v, State: s}
+	}
 	terminated := func(v int64, s *Employee) Change {
 		return Change{EventID: "evt_9", EmployeeID: emp, Version: v, State: s, Terminated: true}
 	}

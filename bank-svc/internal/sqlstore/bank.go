@@ -21,11 +21,11 @@ type Bank struct {
 	RegisteredSecret string
 }
 
-// Claim makes the database the bank's at the first start, with the ids and the secret given; later it gives what was stored
+// Own makes the database the bank's at the first start, with the ids and the secret given; later it gives what was stored
 // then. Of two processes that start at once, both get what the first one stored.
 //
 // It fails when the database is another bank's: two banks never share one.
-func (s *Store) Claim(ctx context.Context, b Bank) (Bank, error) {
+func (s *Store) Own(ctx context.Context, b Bank) (Bank, error) {
 	var stored Bank
 	err := s.db.InTx(ctx, func(tx *sqldb.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO bank (instance_id, name, country, webhook_secret, created_at) VALUES ($1, $2, $3, $4, $5)
@@ -65,7 +65,7 @@ func readBank(ctx context.Context, q querier) (b Bank, err error) {
 	return b, rows.Err()
 }
 
-// Bank reads what Claim stored, with what SetSubscription added.
+// Bank reads what Own stored, with what SetSubscription added.
 func (s *Store) Bank(ctx context.Context) (Bank, error) {
 	b, err := readBank(ctx, s.db.Reader())
 	if err != nil {

@@ -55,12 +55,12 @@ func (s *Store) list(items []string) any {
 	return string(b)
 }
 
-// inList is the set that the list in a parameter stands for, such as "x IN (…)".
+// inList is the list in a parameter as a subquery with one column, item.
 func (s *Store) inList(parameter string) string {
 	if s.db.Engine == sqldb.PostgreSQL {
-		return "(SELECT unnest(" + parameter + "::text[]))"
+		return "(SELECT unnest(" + parameter + "::text[]) AS item)"
 	}
-	return "(SELECT value FROM json_each(" + parameter + "))"
+	return "(SELECT value AS item FROM json_each(" + parameter + "))"
 }
 
 // now is the present as the database keeps it.

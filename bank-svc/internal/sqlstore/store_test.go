@@ -15,7 +15,7 @@ import (
 	"hirewire.dev/platform/sqldb/sqldbtest"
 )
 
-// open gives a migrated store that a bank has claimed.
+// open gives a migrated store that a bank owns.
 func open(t *testing.T, db *sqldb.DB) *Store {
 	t.Helper()
 	if err := Migrate(t.Context(), db); err != nil {
@@ -26,7 +26,7 @@ func open(t *testing.T, db *sqldb.DB) *Store {
 		t.Fatal(err)
 	}
 	s := New(db, issuer)
-	if _, err := s.Claim(t.Context(), Bank{InstanceID: "bnk_1", Name: "Nord", Country: "NO", WebhookSecret: "whsec_x"}); err != nil {
+	if _, err := s.Own(t.Context(), Bank{InstanceID: "bnk_1", Name: "Nord", Country: "NO", WebhookSecret: "whsec_x"}); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -217,7 +217,7 @@ func TestAccountsPage(t *testing.T) {
 
 func TestADatabaseBelongsToOneBank(t *testing.T) {
 	run(t, func(t *testing.T, s *Store) {
-		again, err := s.Claim(t.Context(), Bank{InstanceID: "bnk_2", Name: "Nord", Country: "NO", WebhookSecret: "whsec_y"})
+		again, err := s.Own(t.Context(), Bank{InstanceID: "bnk_2", Name: "Nord", Country: "NO", WebhookSecret: "whsec_y"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -229,10 +229,10 @@ func TestADatabaseBelongsToOneBank(t *testing.T) {
 		if err != nil || got != again || got.InstanceID != "bnk_1" || got.WebhookSecret != "whsec_x" {
 			t.Errorf("%+v, %v", got, err)
 		}
-		if _, err := s.Claim(t.Context(), Bank{InstanceID: "bnk_3", Name: "Sud", Country: "NO"}); err == nil {
+		if _, err := s.Own(t.Context(), Bank{InstanceID: "bnk_3", Name: "Sud", Country: "NO"}); err == nil {
 			t.Error("another bank's name is taken")
 		}
-		if _, err := s.Claim(t.Context(), Bank{InstanceID: "bnk_3", Name: "Nord", Country: "DE"}); err == nil {
+		if _, err := s.Own(t.Context(), Bank{InstanceID: "bnk_3", Name: "Nord", Country: "DE"}); err == nil {
 			t.Error("another country is taken")
 		}
 	})

@@ -35,8 +35,9 @@ CREATE TABLE reconciliations (
   status text NOT NULL,
   dry_run boolean NOT NULL,
   trigger_name text NOT NULL,
-  -- Where the walk stands; empty before the first page.
+  -- Where the walk stands: the token of the next page, empty for the first one, and whether there is none left.
   page_token text NOT NULL DEFAULT '',
+  walked boolean NOT NULL DEFAULT false,
   employees_checked bigint NOT NULL DEFAULT 0,
   accounts_opened bigint NOT NULL DEFAULT 0,
   accounts_updated bigint NOT NULL DEFAULT 0,
