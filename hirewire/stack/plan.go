@@ -22,7 +22,7 @@ import (
 type Config struct {
 	// Dir holds databases, certificates and keys. A stack that is planned again in the same folder finds its state again.
 	Dir string
-	// Banks is how many; 0: 3.
+	// Banks is how many; their webhooks are registered as they start.
 	Banks int
 	// Notifiers is how many replicas share the notifier's database; 0: 1. More need a DatabaseURL.
 	Notifiers int
@@ -67,14 +67,11 @@ type kept struct {
 
 // NewPlan prepares a stack in cfg.Dir.
 func NewPlan(cfg Config) (*Plan, error) {
-	if cfg.Banks == 0 {
-		cfg.Banks = 3
-	}
 	if cfg.Notifiers == 0 {
 		cfg.Notifiers = 1
 	}
 	if cfg.Banks < 0 || cfg.Banks > 100 || cfg.Notifiers < 0 || cfg.Notifiers > 10 {
-		return nil, errors.New("a stack has 1 to 100 banks and 1 to 10 notifiers")
+		return nil, errors.New("a stack has at most 100 banks and 10 notifiers")
 	}
 	if cfg.Notifiers > 1 && cfg.DatabaseURL == "" {
 		return nil, errors.New("more than one notifier needs PostgreSQL")

@@ -29,6 +29,8 @@ type Verdict struct {
 	P99 float64 `json:"p99_ms"`
 	// Seconds is how long the whole took.
 	Seconds float64 `json:"seconds"`
+	// Last is when the last account was opened.
+	Last time.Time `json:"-"`
 }
 
 // Good says that nothing was lost or doubled.
@@ -94,13 +96,17 @@ func Judge(ctx context.Context, clients *stack.Clients) (Verdict, error) {
 		seen := make(map[string]bool, len(created))
 		err := eachAccount(ctx, bank, func(a *bankv1.Account) {
 			v.Accounts++
+			opened := a.GetCreatedAt().AsTime()
+			if opened.After(v.Last) {
+				v.Last = opened
+			}
 			at, known := created[a.GetEmployeeId()]
 			switch {
 			case seen[a.GetEmployeeId()] || !known:
 				v.Duplicates++
 			default:
 				seen[a.GetEmployeeId()] = true
-				latencies = append(latencies, a.GetCreatedAt().AsTime().Sub(at))
+				latencies = append(latencies, opened.Sub(at))
 			}
 		})
 		if err != nil {

@@ -1,0 +1,294 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"hirewire.dev/platform/id"
+	notifierv1 "hirewire.dev/proto/notifier/v1"
+	"hirewire.dev/webhook"
+)
+
+// grace is how long arrivals are waited for after the last publish.
+const grace = 60 * time.Second
+
+// notifyParts take raw and notify in turn, so that their ratio is of the same minute, then the runs at a set pace.
+func (b *bench) notifyParts(ctx context.Context) error {
+	rigs := map[int]*rig{}
+	for _, n := range []int{1, 3} {
+		r, stop, err := b.newRig(ctx)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		if err := r.subscribe(ctx, n); err != nil {
+			return err
+		}
+		if _, err := r.saturate(ctx, n, b.Events/10); err != nil { // warm connections, caches and statements
+			return err
+		}
+		rigs[n] = r
+	}
+	var raw []float64
+	runs := map[int][]*Notify{}
+	for i := range b.Runs {
+		if b.wants("raw") || b.wants("notify") {
+			b.Progress("raw, run %d of %d", i+1, b.Runs)
+			rate, err := rigs[1].measureRaw(ctx, b.Events)
+			if err != nil {
+				return err
+			}
+			raw = append(raw, rate)
+		}
+		for _, n := range []int{1, 3} {
+			if !b.wants("notify") {
+				continue
+			}
+			b.Progress("notify, %d subscriptions, run %d of %d", n, i+1, b.Runs)
+			run, err := rigs[n].saturate(ctx, n, b.Events)
+			if err != nil {
+				return err
+			}
+			run.Ratio = run.PerSecond / raw[i]
+			runs[n] = append(runs[n], run)
+		}
+	}
+	if len(raw) > 0 {
+		b.report.Raw = medianRate(raw)
+	}
+	if b.wants("notify") {
+		b.report.Notify = map[string]*Notify{"1": median(runs[1]), "3": median(runs[3])}
+	}
+	if b.wants("held") {
+		if err := b.held(ctx, rigs[1]); err != nil {
+			return err
+		}
+	}
+	if b.wants("paced") {
+		b.report.Paced = map[string]*Notify{}
+		for _, rate := range []int{100, 1000} {
+			b.Progress("paced at %d events a second", rate)
+			run, err := rigs[1].paced(ctx, 1, float64(rate), rate*b.PacedSeconds)
+			if err != nil {
+				return err
+			}
+			b.report.Paced[strconv.Itoa(rate)] = run
+		}
+	}
+	return nil
+}
+
+// held publishes at 80 % of the maximum.
+func (b *bench) held(ctx context.Context, r *rig) error {
+	b.Progress("publishers held to 80 %% of the maximum")
+	var most float64
+	if b.report.Notify != nil {
+		most = b.report.Notify["1"].PerSecond
+	} else {
+		run, err := r.saturate(ctx, 1, b.Events)
+		if err != nil {
+			return err
+		}
+		most = run.PerSecond
+	}
+	run, err := r.paced(ctx, 1, .8*most, b.Events)
+	if err != nil {
+		return err
+	}
+	b.report.Held = run
+	return nil
+}
+
+// saturate has every client publish one event after the other.
+func (r *rig) saturate(ctx context.Context, subscriptions, n int) (*Notify, error) {
+	return r.measure(ctx, subscriptions, n, func(publish func(client, i int)) {
+		var next atomic.Int64
+		var wait sync.WaitGroup
+		for client := range r.publishers {
+			wait.Go(func() {
+				for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+					publish(client, i)
+				}
+			})
+		}
+		wait.Wait()
+	})
+}
+
+// paced publishes at a rate, whatever the answers do.
+func (r *rig) paced(ctx context.Context, subscriptions int, rate float64, n int) (*Notify, error) {
+	return r.measure(ctx, subscriptions, n, func(publish func(client, i int)) {
+		start := time.Now()
+		var wait sync.WaitGroup
+		for i := 0; i < n && ctx.Err() == nil; i++ {
+			due := start.Add(time.Duration(float64(i) / rate * float64(time.Second)))
+			if wait := time.Until(due); wait > 0 {
+				time.Sleep(wait) //nolint:forbidigo // a timer and a channel are less exact, and this ends by itself
+			}
+			wait.Go(func() { publish(i%len(r.publishers), i) })
+		}
+		wait.Wait()
+	})
+}
+
+// measure publishes n events as run wants it and waits until all have arrived.
+func (r *rig) measure(ctx context.Context, subscriptions, n int, run func(publish func(client, i int))) (*Notify, error) {
+	events, err := newEvents(n)
+	if err != nil {
+		return nil, err
+	}
+	l := newLedger(events.ids, subscriptions)
+	r.receiver.ledger.Store(l)
+	published := make([]time.Time, n)
+	var failed atomic.Pointer[error]
+	notifier, database := r.cpu()
+	start := time.Now()
+	run(func(client, i int) {
+		published[i] = time.Now()
+		var answer []byte
+		if err := r.publishers[client].Invoke(ctx, notifierv1.EventService_PublishEvents_FullMethodName, &events.requests[i], &answer); err != nil {
+			failed.CompareAndSwap(nil, &err)
+		}
+	})
+	if err := failed.Load(); err != nil {
+		return nil, fmt.Errorf("publish: %w", *err)
+	}
+	select {
+	case <-l.done:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(grace):
+	}
+	notifierAfter, databaseAfter := r.cpu()
+	result := l.result(published, start)
+	deliveries := float64(n * subscriptions)
+	result.CPUNotifier = milliseconds(notifierAfter-notifier) / deliveries
+	result.CPUPostgres = milliseconds(databaseAfter-database) / deliveries
+	result.CPU = result.CPUNotifier + result.CPUPostgres
+	result.CPUPerEvent = result.CPU * float64(subscriptions)
+	for _, pid := range r.running.PIDs {
+		result.MemoryMiB = max(result.MemoryMiB, peakMemory(pid))
+	}
+	return result, nil
+}
+
+func (r *rig) cpu() (notifier, database time.Duration) {
+	for _, pid := range r.running.PIDs {
+		notifier += cpuTime(pid)
+	}
+	return notifier, postgresCPU(r.postmaster)
+}
+
+func (l *ledger) result(published []time.Time, start time.Time) *Notify {
+	var latencies []time.Duration
+	last := start
+	lost := 0
+	for s := range l.arrivals {
+		for i := range l.arrivals[s] {
+			nanos := l.arrivals[s][i].Load()
+			if nanos == 0 {
+				lost++
+				continue
+			}
+			at := time.Unix(0, nanos)
+			latencies = append(latencies, at.Sub(published[i]))
+			if at.After(last) {
+				last = at
+			}
+		}
+	}
+	slices.Sort(latencies)
+	n := &Notify{
+		PerSecond: float64(len(latencies)) / max(last.Sub(start).Seconds(), 1e-9), Lost: lost, Duplicates: int(l.duplicates.Load()),
+		P50: quantile(latencies, .50), P95: quantile(latencies, .95), P99: quantile(latencies, .99), MaxLatency: quantile(latencies, 1),
+	}
+	n.Min, n.Max = n.PerSecond, n.PerSecond
+	return n
+}
+
+// measureRaw POSTs signed bodies to the receiver with nothing behind them: the ceiling.
+func (r *rig) measureRaw(ctx context.Context, n int) (float64, error) {
+	events, err := newEvents(1)
+	if err != nil {
+		return 0, err
+	}
+	ids := make([]string, n)
+	for i := range ids {
+		ids[i] = id.New("evt")
+	}
+	l := newLedger(ids, 1)
+	r.receiver.ledger.Store(l)
+	signer, err := webhook.NewSigner(r.secret)
+	if err != nil {
+		return 0, err
+	}
+	pem, err := os.ReadFile(r.running.Plan.Description.CAFile)
+	if err != nil {
+		return 0, err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	client := &http.Client{Transport: &http.Transport{
+		MaxIdleConnsPerHost: r.Clients, DisableCompression: true, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+	}}
+	defer client.CloseIdleConnections()
+	body := bytes.Repeat([]byte("x"), len(events.requests[0]))
+	var next atomic.Int64
+	var failed atomic.Pointer[error]
+	start := time.Now()
+	var wait sync.WaitGroup
+	for range r.Clients {
+		wait.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil && failed.Load() == nil; i = int(next.Add(1)) - 1 {
+				if err := post(ctx, client, r.receiver.url(0), ids[i], signer, body); err != nil {
+					failed.CompareAndSwap(nil, &err)
+				}
+			}
+		})
+	}
+	wait.Wait()
+	if err := failed.Load(); err != nil {
+		return 0, fmt.Errorf("post: %w", *err)
+	}
+	return float64(n) / time.Since(start).Seconds(), ctx.Err()
+}
+
+func post(ctx context.Context, client *http.Client, url, eventID string, signer *webhook.Signer, body []byte) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("webhook-id", eventID)
+	request.Header.Set("webhook-timestamp", strconv.FormatInt(now.Unix(), 10))
+	request.Header.Set("webhook-signature", signer.Sign(eventID, now, body))
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	_, _ = io.Copy(io.Discard, response.Body)
+	if response.StatusCode != http.StatusOK {
+		return errors.New(response.Status)
+	}
+	return nil
+}
+
+func decodeSecret(secret webhook.Secret) ([]byte, error) {
+	return base64.StdEncoding.DecodeString(strings.TrimPrefix(secret.Reveal(), "whsec_"))
+}

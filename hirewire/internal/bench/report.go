@@ -1,0 +1,125 @@
+// Package bench measures a stack from outside: what goes in over the public APIs, and what arrives at receivers.
+package bench
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+)
+
+// Report is all that was measured; its JSON is what hirewire bench --json prints. Parts that were not asked for are nil.
+type Report struct {
+	Setup   Setup              `json:"setup"`
+	Raw     *Rate              `json:"raw,omitempty"`
+	Notify  map[string]*Notify `json:"notify,omitempty"`  // by number of subscriptions
+	Held    *Notify            `json:"held,omitempty"`    // publishers held to 80 % of the maximum
+	Paced   map[string]*Notify `json:"paced,omitempty"`   // by events a second
+	Chain   map[string]*Chain  `json:"chain,omitempty"`   // by number of banks
+	Batches map[string]*Chain  `json:"batches,omitempty"` // the chain, with employees created 500 a call
+	Fanout  *Fanout            `json:"fanout,omitempty"`
+	History *History           `json:"history,omitempty"`
+	Outage  *Outage            `json:"outage,omitempty"`
+}
+
+// Setup says what was measured.
+type Setup struct {
+	Engine    string `json:"engine"`
+	Scheme    string `json:"scheme"`
+	Processes bool   `json:"processes"`
+	Cores     int    `json:"cores"`
+	Clients   int    `json:"clients"`
+	// CPUOf says whose CPU time the figures count.
+	CPUOf string `json:"cpu_of"`
+}
+
+// Rate is a median with the extremes around it.
+type Rate struct {
+	PerSecond float64 `json:"per_second"`
+	Min       float64 `json:"min"`
+	Max       float64 `json:"max"`
+}
+
+// Notify is the notifier's part: from PublishEvents to the receiver. Of several runs it is the one with the median rate.
+type Notify struct {
+	PerSecond  float64 `json:"per_second"`
+	Min        float64 `json:"min"`
+	Max        float64 `json:"max"`
+	Ratio      float64 `json:"ratio_to_raw,omitempty"`
+	P50        float64 `json:"p50_ms"`
+	P95        float64 `json:"p95_ms"`
+	P99        float64 `json:"p99_ms"`
+	MaxLatency float64 `json:"max_ms"`
+	Lost       int     `json:"lost"`
+	Duplicates int     `json:"duplicates"`
+	// CPU is for each delivery; 0 where /proc does not tell.
+	CPU         float64 `json:"cpu_ms_per_delivery"`
+	CPUNotifier float64 `json:"cpu_ms_notifier"`
+	CPUPostgres float64 `json:"cpu_ms_postgres"`
+	CPUPerEvent float64 `json:"cpu_ms_per_event"`
+	// MemoryMiB is the notifier's peak.
+	MemoryMiB float64 `json:"memory_mib"`
+}
+
+// Chain is the whole way: from CreateEmployee to the account.
+type Chain struct {
+	Employees  float64 `json:"employees_per_second"`
+	Accounts   float64 `json:"accounts_per_second"`
+	P50        float64 `json:"p50_ms"`
+	P99        float64 `json:"p99_ms"`
+	Lost       int     `json:"lost"`
+	Duplicates int     `json:"duplicates"`
+}
+
+// Fanout is one event to many subscriptions.
+type Fanout struct {
+	Subscriptions int     `json:"subscriptions"`
+	AckMS         float64 `json:"ack_ms"`
+	LastMS        float64 `json:"last_arrival_ms"`
+	Lost          int     `json:"lost"`
+	Duplicates    int     `json:"duplicates"`
+}
+
+// History is the notifier with finished deliveries in its tables, against the same one without.
+type History struct {
+	Deliveries int     `json:"deliveries"`
+	Empty      float64 `json:"empty_per_second"`
+	Full       float64 `json:"full_per_second"`
+	Ratio      float64 `json:"ratio"`
+}
+
+// Outage is how fast held events drain.
+type Outage struct {
+	Events     int     `json:"events"`
+	PerSecond  float64 `json:"per_second"`
+	Seconds    float64 `json:"seconds"`
+	Lost       int     `json:"lost"`
+	Duplicates int     `json:"duplicates"`
+}
+
+// median returns the middle run by rate, with the extremes of all runs.
+func median(runs []*Notify) *Notify {
+	slices.SortFunc(runs, func(a, b *Notify) int { return cmp.Compare(a.PerSecond, b.PerSecond) })
+	m := runs[len(runs)/2]
+	m.Min, m.Max = runs[0].PerSecond, runs[len(runs)-1].PerSecond
+	for _, r := range runs {
+		m.Lost, m.Duplicates = max(m.Lost, r.Lost), max(m.Duplicates, r.Duplicates)
+	}
+	return m
+}
+
+func medianRate(rates []float64) *Rate {
+	slices.Sort(rates)
+	return &Rate{PerSecond: rates[len(rates)/2], Min: rates[0], Max: rates[len(rates)-1]}
+}
+
+// quantile is in milliseconds, by the nearest rank, of sorted latencies.
+func quantile(sorted []time.Duration, q float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	at := int(math.Ceil(q*float64(len(sorted)))) - 1
+	return milliseconds(sorted[min(max(at, 0), len(sorted)-1)])
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
