@@ -90,8 +90,12 @@ const DefaultMaxInFlight = 64
 // Target is what the delivery engine needs of an active subscription, ready to use: keys parsed, filter compiled.
 type Target struct {
 	Subscription
-	// Signer signs with every key in force, newest first.
+	// Signer signs with every key in force, newest first. It is nil when the keys do not open: then Status is Disabled.
 	Signer *webhook.Signer
+	// Secrets are the shared secrets in force, newest first: what answers to a challenge are checked with.
+	Secrets []webhook.Secret
+	// PublicKeys are those in force, whpk_…, newest first.
+	PublicKeys []string
 	// Match says whether the subscription wants the event. It is called on the publishing path: cheap, and never blocks.
 	Match func(*Candidate) bool
 }

@@ -1,0 +1,159 @@
+package access
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// How fresh the keys in memory are. A key that was revoked is refused everywhere within refreshEvery, and within maxAge when
+// the store cannot be asked: from then on only static keys are let in.
+const (
+	refreshEvery   = time.Second
+	refreshTimeout = 2 * time.Second
+	maxAge         = 4 * time.Second
+	// missEvery bounds how often unknown keys make us look: a key that was made elsewhere works at once, and guessing costs
+	// the store nothing.
+	missEvery = 100 * time.Millisecond
+)
+
+// StaticKey is a key from the configuration: always in force.
+type StaticKey struct {
+	Name   string
+	Role   Role
+	Secret string
+}
+
+// Authenticator tells who holds a key. It keeps the keys in memory and follows the store.
+type Authenticator struct {
+	store  Store
+	log    *slog.Logger
+	static map[[sha256.Size]byte]Caller
+	known  atomic.Pointer[known]
+	mu     sync.Mutex // one refresh at a time
+}
+
+// known are the keys in force at one epoch; immutable.
+type known struct {
+	epoch int64
+	at    time.Time // when the store said so
+	keys  map[[sha256.Size]byte]Key
+}
+
+// NewAuthenticator makes an Authenticator; Run keeps it fresh.
+func NewAuthenticator(store Store, static []StaticKey, log *slog.Logger) *Authenticator {
+	a := &Authenticator{store: store, log: log, static: make(map[[sha256.Size]byte]Caller, len(static))}
+	for _, k := range static {
+		a.static[Hash(k.Secret)] = Caller{Name: k.Name, Role: k.Role, Owner: Owner(k.Role, k.Name)}
+	}
+	a.known.Store(&known{epoch: -1})
+	return a
+}
+
+// Run follows the store until ctx ends.
+func (a *Authenticator) Run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		if err := a.Refresh(ctx); err != nil && ctx.Err() == nil {
+			a.log.WarnContext(ctx, "API keys could not be refreshed", "error", err, "age", time.Since(a.known.Load().at))
+		}
+		timer.Reset(refreshEvery/2 + rand.N(refreshEvery/2)) //nolint:gosec // Spreads replicas over time; nothing is guessed from it.
+	}
+}
+
+// Caller is who holds the secret.
+//
+// Errors: ErrUnknownKey; any other error means that it could not be found out.
+func (a *Authenticator) Caller(ctx context.Context, secret string) (Caller, error) {
+	hash := Hash(secret)
+	if c, ok := a.static[hash]; ok {
+		return c, nil
+	}
+	now := a.known.Load()
+	if time.Since(now.at) > maxAge {
+		if err := a.refresh(ctx, maxAge); err != nil {
+			return Caller{}, err
+		}
+		now = a.known.Load()
+	}
+	k, ok := now.keys[hash]
+	if !ok && time.Since(now.at) > missEvery {
+		if err := a.refresh(ctx, missEvery); err != nil {
+			return Caller{}, err
+		}
+		k, ok = a.known.Load().keys[hash]
+	}
+	if !ok {
+		return Caller{}, ErrUnknownKey
+	}
+	return Caller{Name: k.Name, Role: k.Role, Owner: k.Owner()}, nil
+}
+
+// HasAdmin says whether anybody could manage the keys.
+func (a *Authenticator) HasAdmin() bool {
+	for _, c := range a.static {
+		if c.Role == Admin {
+			return true
+		}
+	}
+	for _, k := range a.known.Load().keys {
+		if k.Role == Admin {
+			return true
+		}
+	}
+	return false
+}
+
+// Refresh takes over what has changed in the store.
+func (a *Authenticator) Refresh(ctx context.Context) error { return a.refresh(ctx, 0) }
+
+// refresh takes over what has changed, unless somebody did within the last age.
+func (a *Authenticator) refresh(ctx context.Context, age time.Duration) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	was := a.known.Load()
+	if age > 0 && time.Since(was.at) <= age {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
+	defer cancel()
+	at := time.Now()
+	epoch, err := a.store.Epoch(ctx)
+	if err != nil {
+		return fmt.Errorf("refresh API keys: %w", err)
+	}
+	if epoch == was.epoch {
+		a.known.Store(&known{epoch: epoch, at: at, keys: was.keys})
+		return nil
+	}
+	epoch, changed, err := a.store.KeysSince(ctx, was.epoch)
+	if err != nil {
+		return fmt.Errorf("refresh API keys: %w", err)
+	}
+	keys := was.keys
+	if len(changed) > 0 {
+		keys = make(map[[sha256.Size]byte]Key, len(was.keys)+len(changed))
+		maps.Copy(keys, was.keys)
+		for _, k := range changed {
+			if k.RevokedAt.IsZero() {
+				keys[k.Hash] = k
+			} else {
+				delete(keys, k.Hash)
+			}
+		}
+	}
+	a.known.Store(&known{epoch: epoch, at: at, keys: keys})
+	return nil
+}

@@ -1,0 +1,170 @@
+package subscription
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"hirewire.dev/notifier/internal/access"
+)
+
+// How closely the Catalog follows the store: changes made by other replicas are in force here within followEvery, and keys
+// end within it of their time.
+const (
+	followEvery   = time.Second
+	followTimeout = 5 * time.Second
+	// reopenEvery is how often keys that did not open are tried again.
+	reopenEvery = 10 * time.Second
+)
+
+// Catalog holds all subscriptions in memory, ready to be matched against and to be sent to. It is safe for concurrent use.
+type Catalog struct {
+	feed   Feed
+	opener opener
+	now    func() time.Time
+	log    *slog.Logger
+
+	current atomic.Pointer[Snapshot]
+	mu      sync.Mutex // one reload at a time
+	records map[string]Record
+	// turns are when a target must be made anew though its record has not changed: a key ends, or did not open.
+	turns map[string]time.Time
+
+	watch   sync.Mutex
+	changed chan struct{}
+}
+
+// opener makes targets of records.
+type opener struct {
+	sealer  access.Sealer
+	compile func(filter string) (func(*Candidate) bool, error)
+	log     *slog.Logger
+}
+
+// NewCatalog makes a Catalog without subscriptions; Reload fills it.
+//
+// now is the time that all replicas share; nil: this process's.
+func NewCatalog(feed Feed, sealer access.Sealer, compile func(filter string) (func(*Candidate) bool, error), now func() time.Time, log *slog.Logger) *Catalog {
+	if now == nil {
+		now = access.Now
+	}
+	c := &Catalog{
+		feed: feed, opener: opener{sealer, compile, log}, now: now, log: log,
+		records: map[string]Record{}, turns: map[string]time.Time{}, changed: make(chan struct{}),
+	}
+	c.current.Store(&Snapshot{Epoch: -1, Targets: map[string]*Target{}})
+	return c
+}
+
+// Current is the latest snapshot.
+func (c *Catalog) Current() *Snapshot { return c.current.Load() }
+
+// Changed is closed when there is another snapshot than the one that Current gives now.
+func (c *Catalog) Changed() <-chan struct{} {
+	c.watch.Lock()
+	defer c.watch.Unlock()
+	return c.changed
+}
+
+// Run follows the store until ctx ends.
+func (c *Catalog) Run(ctx context.Context) error {
+	timer := time.NewTimer(followEvery)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		if _, err := c.Reload(ctx); err != nil && ctx.Err() == nil {
+			c.log.WarnContext(ctx, "subscriptions could not be refreshed", "error", err)
+		}
+		timer.Reset(followEvery/2 + rand.N(followEvery/2)) //nolint:gosec // Spreads replicas over time; nothing is guessed from it.
+	}
+}
+
+// Reload takes over what has changed in the store and answers with the snapshot that is then current. Only what has changed
+// is read.
+func (c *Catalog) Reload(ctx context.Context) (*Snapshot, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, followTimeout)
+	defer cancel()
+	was := c.current.Load()
+	epoch, err := c.feed.Epoch(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reload subscriptions: %w", err)
+	}
+	var changed []Record
+	if epoch != was.Epoch {
+		if epoch, changed, err = c.feed.ChangedSince(ctx, was.Epoch); err != nil {
+			return nil, fmt.Errorf("reload subscriptions: %w", err)
+		}
+	}
+	changed = append(changed, c.due(c.now(), changed)...)
+	if epoch == was.Epoch && len(changed) == 0 {
+		return was, nil
+	}
+	next := &Snapshot{Epoch: epoch, Targets: was.Targets}
+	if len(changed) > 0 {
+		next.Targets = maps.Clone(was.Targets)
+		for _, r := range changed {
+			if err := c.put(ctx, next.Targets, r); err != nil {
+				return nil, fmt.Errorf("reload subscriptions: %w", err)
+			}
+		}
+	}
+	c.current.Store(next)
+	c.tell()
+	return next, nil
+}
+
+// due are the records, besides those that changed anyway, whose target must be made anew by now.
+func (c *Catalog) due(now time.Time, changed []Record) []Record {
+	var due []Record
+	for id, at := range c.turns {
+		if !now.Before(at) {
+			due = append(due, c.records[id])
+		}
+	}
+	for _, r := range changed {
+		for i := range due {
+			if due[i].ID == r.ID {
+				due[i] = due[len(due)-1]
+				due = due[:len(due)-1]
+				break
+			}
+		}
+	}
+	return due
+}
+
+func (c *Catalog) put(ctx context.Context, targets map[string]*Target, r Record) error {
+	delete(c.turns, r.ID)
+	if !r.DeletedAt.IsZero() {
+		delete(targets, r.ID)
+		delete(c.records, r.ID)
+		return nil
+	}
+	t, turn, err := c.opener.target(ctx, r, c.now())
+	if err != nil {
+		return err
+	}
+	targets[r.ID], c.records[r.ID] = t, r
+	if !turn.IsZero() {
+		c.turns[r.ID] = turn
+	}
+	return nil
+}
+
+func (c *Catalog) tell() {
+	c.watch.Lock()
+	defer c.watch.Unlock()
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
