@@ -29,7 +29,7 @@ func scanObject(data []byte, member func(name, value []byte) error) error {
 	if !utf8.Valid(data) {
 		return &Error{Reason: ReasonInvalidJSON, Detail: "not UTF-8"}
 	}
-	s := scanner{data: data}
+	s := scanner{data: data, names: make([][]byte, 0, 2*fewNames)}
 	s.space()
 	if s.peek() != '{' {
 		return &Error{Reason: ReasonInvalidJSON, Detail: "not an object"}
@@ -82,7 +82,7 @@ func (s *scanner) value(depth int) error {
 	case c == '[':
 		return s.array(depth + 1)
 	case c == '"':
-		_, _, err := s.text()
+		_, err := s.text()
 		return err
 	case c == '-' || c >= '0' && c <= '9':
 		return s.number()
@@ -170,46 +170,49 @@ func (s *scanner) array(depth int) error {
 }
 
 // text reads a string and returns it with its quotes.
-func (s *scanner) text() (quoted []byte, escaped bool, err error) {
+func (s *scanner) text() ([]byte, error) {
 	if err := s.expect('"'); err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	start := s.pos - 1
 	for s.pos < len(s.data) {
 		switch c := s.data[s.pos]; {
 		case c == '"':
 			s.pos++
-			return s.data[start:s.pos], escaped, nil
+			return s.data[start:s.pos], nil
 		case c == '\\':
-			escaped = true
 			if err := s.escape(); err != nil {
-				return nil, false, err
+				return nil, err
 			}
 		case c < 0x20:
-			return nil, false, s.syntax()
+			return nil, s.syntax()
 		default:
 			s.pos++
 		}
 	}
-	return nil, false, s.syntax()
+	return nil, s.syntax()
 }
 
 // name reads a string and returns what it means, so that "a" and "\u0061" are
 // the same name.
 func (s *scanner) name() ([]byte, error) {
-	quoted, escaped, err := s.text()
+	quoted, err := s.text()
 	if err != nil {
 		return nil, err
 	}
-	if !escaped {
+	if bytes.IndexByte(quoted, '\\') < 0 {
 		return quoted[1 : len(quoted)-1], nil
 	}
 	text, err := unescape(quoted)
 	return []byte(text), err
 }
 
-// unescape leaves the decoding of a checked string to the standard library.
+// unescape leaves the decoding of a checked string to the standard library, if
+// there is anything to decode.
 func unescape(quoted []byte) (string, error) {
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return string(quoted[1 : len(quoted)-1]), nil
+	}
 	var text string
 	if err := json.Unmarshal(quoted, &text); err != nil {
 		return "", &Error{Reason: ReasonInvalidJSON, Detail: "bad string"}
