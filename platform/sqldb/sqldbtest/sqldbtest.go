@@ -44,7 +44,7 @@ func OpenPostgres(t *testing.T) *sqldb.DB {
 }
 
 // Open opens url and closes it when the test ends.
-func Open(t *testing.T, url string, opts ...sqldb.Option) *sqldb.DB {
+func Open(t testing.TB, url string, opts ...sqldb.Option) *sqldb.DB {
 	t.Helper()
 	db, err := sqldb.Open(t.Context(), url, opts...)
 	if err != nil {
@@ -59,14 +59,14 @@ func Open(t *testing.T, url string, opts ...sqldb.Option) *sqldb.DB {
 }
 
 // SQLiteURL is the URL of a new SQLite file in the test's own folder.
-func SQLiteURL(t *testing.T) string {
+func SQLiteURL(t testing.TB) string {
 	t.Helper()
 	return "sqlite:" + filepath.Join(t.TempDir(), "test-"+strings.ToLower(rand.Text()[:8])+".db")
 }
 
 // PostgresURL creates a database in the test cluster, dropped when the test
 // ends, and gives its URL. It skips the test, loudly, when no cluster is named.
-func PostgresURL(t *testing.T) string {
+func PostgresURL(t testing.TB) string {
 	t.Helper()
 	requirePostgres(t)
 	admin := os.Getenv(PostgresEnv)
@@ -85,7 +85,7 @@ func PostgresURL(t *testing.T) string {
 	return u.String()
 }
 
-func exec(t *testing.T, ctx context.Context, url, query string) {
+func exec(t testing.TB, ctx context.Context, url, query string) {
 	t.Helper()
 	db, err := sqldb.Open(ctx, url, sqldb.MaxOpenConns(1))
 	if err != nil {
@@ -99,7 +99,7 @@ func exec(t *testing.T, ctx context.Context, url, query string) {
 	}
 }
 
-func requirePostgres(t *testing.T) {
+func requirePostgres(t testing.TB) {
 	t.Helper()
 	if os.Getenv(PostgresEnv) == "" {
 		t.Skipf("SKIPPED postgres: %s is not set, so nothing here was tested on PostgreSQL", PostgresEnv)
