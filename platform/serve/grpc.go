@@ -45,7 +45,7 @@ const (
 	defaultMaxMessage = 1 << 20
 	defaultMaxStreams = 100
 	maxHeaderBytes    = 16 << 10
-	handshakeTimeout  = 5 * time.Second
+	handshakeTimeout  = 4900 * time.Millisecond // a little below 5 s, so that a slow client is gone by then
 	gracefulTimeout   = 3 * time.Second
 )
 

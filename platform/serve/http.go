@@ -31,9 +31,10 @@ type HTTPConfig struct {
 	StopTimeout time.Duration
 }
 
+// The read limits are a little below 5 s and 10 s, so that a slow client is gone by then.
 const (
-	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 10 * time.Second
+	readHeaderTimeout = 4900 * time.Millisecond
+	readTimeout       = 9900 * time.Millisecond
 	writeTimeout      = 15 * time.Second
 	idleTimeout       = 60 * time.Second
 	defaultMaxConns   = 10_000

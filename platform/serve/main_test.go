@@ -49,7 +49,7 @@ func TestMainEndsOnSignals(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(tt.mode, tt.signals), func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMainProgram$")
-			cmd.Env = append(os.Environ(), "SERVE_MAIN="+tt.mode)
+			cmd.Env = append(os.Environ(), "SERVE_MAIN="+tt.mode, "GORACE=atexit_sleep_ms=0")
 			var stderr strings.Builder
 			cmd.Stderr = &stderr
 			out, err := cmd.StdoutPipe()
