@@ -65,11 +65,11 @@ func (s *Service) Create(ctx context.Context, by access.Caller, d Draft) (Shown,
 }
 
 // fill sets the defaults of what the caller left open.
-func (d *Draft) fill() {
-	setDefault(&d.Payload, Full)
-	setDefault(&d.Format, Standard)
-	setDefault(&d.Ordering, ByEmployee)
-	setDefault(&d.Signature, V1)
+func (s *Subscription) fill() {
+	setDefault(&s.Payload, Full)
+	setDefault(&s.Format, Standard)
+	setDefault(&s.Ordering, ByEmployee)
+	setDefault(&s.Signature, V1)
 }
 
 func setDefault[T ~string](v *T, def T) {

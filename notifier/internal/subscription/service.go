@@ -89,6 +89,7 @@ func (s *Service) Update(ctx context.Context, by access.Caller, id, etag string,
 		if err := edit(&r.Subscription); err != nil {
 			return err
 		}
+		r.fill()
 		if err := s.rules.check(r.Subscription); err != nil {
 			return err
 		}

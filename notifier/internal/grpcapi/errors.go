@@ -1,0 +1,77 @@
+package grpcapi
+
+import (
+	"errors"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"hirewire.dev/notifier/internal/access"
+	"hirewire.dev/notifier/internal/subscription"
+	"hirewire.dev/platform/rpc"
+	"hirewire.dev/platform/sqldb"
+)
+
+// statuses is the table from the domain's errors to codes; the text of the error is what the caller reads.
+var statuses = []struct {
+	err  error
+	code codes.Code
+}{
+	{subscription.ErrNotFound, codes.NotFound},
+	{subscription.ErrNameTaken, codes.AlreadyExists},
+	{subscription.ErrStale, codes.Aborted},
+	{subscription.ErrRequestReused, codes.AlreadyExists},
+	{access.ErrNotFound, codes.NotFound},
+	{access.ErrNameTaken, codes.AlreadyExists},
+	{access.ErrSecretTaken, codes.InvalidArgument},
+	{access.ErrRequestReused, codes.AlreadyExists},
+}
+
+// retryIn is what a caller is told to wait while the database is away.
+const retryIn = time.Second
+
+// Errors is the table from errors to statuses for the chain; nil for an error that is nobody's fault but ours.
+func Errors(err error) *status.Status {
+	if invalid, ok := errors.AsType[*subscription.InvalidError](err); ok {
+		violations := make([]rpc.Violation, len(invalid.Violations))
+		for i, v := range invalid.Violations {
+			violations[i] = rpc.Violation{Field: v.Field, Reason: v.Reason}
+		}
+		return rpc.Invalid(violations...)
+	}
+	if invalid, ok := errors.AsType[*access.InvalidError](err); ok {
+		return rpc.Invalid(rpc.Violation{Field: invalid.Field, Reason: invalid.Reason})
+	}
+	if failed, ok := errors.AsType[*subscription.ChallengeError](err); ok {
+		return status.New(codes.FailedPrecondition, failed.Reason)
+	}
+	for _, s := range statuses {
+		if errors.Is(err, s.err) {
+			return status.New(s.code, s.err.Error())
+		}
+	}
+	switch {
+	case sqldb.IsFull(err):
+		return status.New(codes.ResourceExhausted, "the database is full")
+	case errors.Is(err, sqldb.ErrAmbiguous):
+		return rpc.Unavailable("the database did not answer; the change may have been made", retryIn)
+	case sqldb.IsUnavailable(err):
+		return rpc.Unavailable("the database does not answer", retryIn)
+	case sqldb.IsRetryable(err):
+		return status.New(codes.Aborted, "too much is going on at once; try again")
+	}
+	return nil
+}
+
+func keyError(err error) error {
+	if errors.Is(err, access.ErrUnknownKey) {
+		return rpc.ErrUnknownKey
+	}
+	return err
+}
+
+// invalidArgument is a request that is wrong in one field.
+func invalidArgument(field, reason string) error {
+	return rpc.Invalid(rpc.Violation{Field: field, Reason: reason}).Err()
+}
