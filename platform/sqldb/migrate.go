@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strconv"
 	"strings"
 	"time"
 
@@ -147,8 +146,8 @@ func readMigrations(files fs.FS) ([]migration, error) {
 	var all []migration
 	for i, name := range names {
 		version, _, ok := strings.Cut(name, "_")
-		n, err := strconv.ParseInt(version, 10, 64)
-		if !ok || len(version) != 4 || err != nil || n != int64(i)+1 {
+		n := int64(i) + 1
+		if !ok || version != fmt.Sprintf("%04d", n) {
 			return nil, fmt.Errorf("%s: the name must start with %04d_", name, i+1)
 		}
 		b, err := fs.ReadFile(files, name)
