@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +9,7 @@ import (
 	"os"
 
 	"hirewire.dev/hirewire/internal/conform"
+	"hirewire.dev/hirewire/internal/pki"
 	"hirewire.dev/webhook"
 )
 
@@ -30,17 +29,11 @@ func (c *conformCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("--secret: %w", err)
 	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, DisableCompression: true}
-	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return err
-		}
-		transport.TLSClientConfig.RootCAs = x509.NewCertPool()
-		if !transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("%s holds no certificate", c.CAFile)
-		}
+	trust, err := pki.Trust(c.CAFile)
+	if err != nil {
+		return err
 	}
+	transport := &http.Transport{TLSClientConfig: trust, DisableCompression: true}
 	receiver := &conform.Receiver{URL: c.URL, Secret: secret, EventType: c.EventType, Client: conform.NewClient(transport)}
 	grades := map[conform.Grade]int{}
 	lines := json.NewEncoder(os.Stdout)

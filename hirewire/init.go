@@ -49,11 +49,13 @@ func (c *initCommand) write() error {
 	if err != nil {
 		return err
 	}
+	masterKey := make([]byte, 32)
+	_, _ = rand.Read(masterKey) // it never fails
 	out := files{}
 	description := &stack.Description{CAFile: "ca.pem", GRPCTLS: true}
 	roles := []string{"employee", "notifier"}
 
-	writer, reader, publisher, admin := newKey(), newKey(), newKey(), newKey()
+	writer, reader, publisher, admin := stack.NewKey(), stack.NewKey(), stack.NewKey(), stack.NewKey()
 	description.Employee = stack.EmployeeAccess{HTTP: "http://employee-svc:8001", GRPC: "employee-svc:9001", WriterKey: writer, ReaderKey: reader}
 	description.Notifier = stack.NotifierAccess{HTTP: "http://notifier:8002", GRPC: "notifier:9002", AdminKey: admin, PublisherKey: publisher}
 	employeeKeys := []string{"hr:writer:" + writer, "audit:reader:" + reader}
@@ -63,7 +65,7 @@ func (c *initCommand) write() error {
 		name := fmt.Sprintf("bank-%d", i+1)
 		roles = append(roles, strings.ReplaceAll(name, "-", "_"))
 		secret := webhook.NewSecret()
-		operator, bankNotifier, bankEmployee := newKey(), newKey(), newKey()
+		operator, bankNotifier, bankEmployee := stack.NewKey(), stack.NewKey(), stack.NewKey()
 		employeeKeys = append(employeeKeys, name+":reader:"+bankEmployee)
 		notifierKeys = append(notifierKeys, name+":bank:"+bankNotifier)
 		out[name+"/webhook_secret"] = secret.Reveal()
@@ -84,7 +86,7 @@ func (c *initCommand) write() error {
 	out["employee-svc/notifier_key"] = publisher
 	out["notifier/admin_key"] = admin
 	out["notifier/api_keys"] = strings.Join(notifierKeys, ",")
-	out["notifier/master_key"] = base64.StdEncoding.EncodeToString(randomBytes(32))
+	out["notifier/master_key"] = base64.StdEncoding.EncodeToString(masterKey)
 	out["client/ca.pem"] = string(authority.PEM)
 	out.addDatabases(roles)
 
@@ -114,7 +116,7 @@ func (f files) addDatabases(roles []string) {
 	var sql strings.Builder
 	sql.WriteString("-- One database and one role for each service; nobody else gets in.\n")
 	for _, role := range roles {
-		password := newKey()
+		password := stack.NewKey()
 		fmt.Fprintf(&sql, "CREATE ROLE %[1]s LOGIN PASSWORD '%[2]s';\nCREATE DATABASE %[1]s OWNER %[1]s;\nREVOKE ALL ON DATABASE %[1]s FROM PUBLIC;\n", role, password)
 		service := strings.ReplaceAll(role, "_", "-")
 		if role == "employee" {
@@ -122,7 +124,7 @@ func (f files) addDatabases(roles []string) {
 		}
 		f[service+"/database_url"] = fmt.Sprintf("postgres://%s:%s@postgres:5432/%s?sslmode=disable", role, password, role)
 	}
-	f["postgres/password"] = newKey()
+	f["postgres/password"] = stack.NewKey()
 	f["postgres/init.sql"] = sql.String()
 }
 
@@ -138,12 +140,4 @@ func (f files) writeTo(dir string) error {
 		}
 	}
 	return nil
-}
-
-func newKey() string { return base64.RawURLEncoding.EncodeToString(randomBytes(24)) }
-
-func randomBytes(n int) []byte {
-	b := make([]byte, n)
-	_, _ = rand.Read(b) // it never fails
-	return b
 }

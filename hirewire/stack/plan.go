@@ -110,7 +110,7 @@ func (p *planner) load() error {
 	if errors.Is(err, os.ErrNotExist) {
 		p.kept = kept{
 			Instance: strings.ToLower(rand.Text()[:8]), MasterKey: base64.StdEncoding.EncodeToString(random(32)),
-			WriterKey: key(), ReaderKey: key(), AdminKey: key(), PublisherKey: key(), BankKey: key(),
+			WriterKey: NewKey(), ReaderKey: NewKey(), AdminKey: NewKey(), PublisherKey: NewKey(), BankKey: NewKey(),
 			Secrets: map[string]string{}, NotifierKeys: map[string]string{}, Ports: map[string]int{},
 		}
 		return nil
@@ -193,7 +193,7 @@ func (p *planner) plan() (*Plan, error) {
 	for i := range p.cfg.Banks {
 		name := bankName(i)
 		if k.NotifierKeys[name] == "" {
-			k.NotifierKeys[name] = key()
+			k.NotifierKeys[name] = NewKey()
 		}
 		notifierKeys += "," + name + ":bank:" + k.NotifierKeys[name]
 	}
@@ -271,7 +271,8 @@ func (plan *Plan) add(p *planner, name, kind, base, database string, env map[str
 
 func bankName(i int) string { return fmt.Sprintf("bank-%d", i+1) }
 
-func key() string { return base64.RawURLEncoding.EncodeToString(random(24)) }
+// NewKey makes an API key or a password: 24 random bytes, fit for URLs and settings.
+func NewKey() string { return base64.RawURLEncoding.EncodeToString(random(24)) }
 
 func random(n int) []byte {
 	b := make([]byte, n)

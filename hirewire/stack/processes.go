@@ -2,8 +2,6 @@ package stack
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"hirewire.dev/hirewire/internal/pki"
 )
 
 // Process is one running service in a process of its own, which can be killed and started again.
@@ -110,13 +110,11 @@ func (p *Process) AwaitReady(ctx context.Context, caFile string) error {
 }
 
 func awaitReady(ctx context.Context, s Service, caFile string, alive func() error) error {
-	pem, err := os.ReadFile(caFile)
+	trust, err := pki.Trust(caFile)
 	if err != nil {
 		return err
 	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(pem)
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
+	transport := &http.Transport{TLSClientConfig: trust}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: time.Second}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)

@@ -3,14 +3,11 @@ package bench
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hirewire.dev/hirewire/internal/pki"
 	"hirewire.dev/platform/id"
 	notifierv1 "hirewire.dev/proto/notifier/v1"
 	"hirewire.dev/webhook"
@@ -236,14 +234,12 @@ func (r *rig) measureRaw(ctx context.Context, n int) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	pem, err := os.ReadFile(r.running.Plan.Description.CAFile)
+	trust, err := pki.Trust(r.running.Plan.Description.CAFile)
 	if err != nil {
 		return 0, err
 	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
 	client := &http.Client{Transport: &http.Transport{
-		MaxIdleConnsPerHost: r.Clients, DisableCompression: true, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		MaxIdleConnsPerHost: r.Clients, DisableCompression: true, TLSClientConfig: trust,
 	}}
 	defer client.CloseIdleConnections()
 	body := bytes.Repeat([]byte("x"), len(events.requests[0]))
