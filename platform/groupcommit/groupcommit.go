@@ -1,28 +1,32 @@
 // Package groupcommit lets concurrent callers share commits: while one batch
-// commits the next one gathers, so that the cost of a commit is paid once for
-// all who wait, and a lone caller waits for nobody.
+// commits the next one gathers, so the cost of a commit is paid once for all
+// who wait, and a lone caller waits for nobody.
 package groupcommit
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
-// Errors that Do returns besides those of the commit function.
+// Errors that Do returns besides those of the commit function. After each the
+// item is not committed.
 var (
-	// ErrBusy means that the queue is full; the item was not committed.
+	// ErrBusy means that the queue is full.
 	ErrBusy = errors.New("too many waiting")
-	// ErrStopped means that Run has ended; the item was not committed.
+	// ErrStopped means that Run is ending or has ended.
 	ErrStopped = errors.New("stopped")
 )
 
-// PanicError is what the callers of a batch get whose commit function panicked.
-// Whether the batch committed is unknown.
+// PanicError is what the callers of a batch get whose commit function
+// panicked. Whether the batch committed is unknown.
 type PanicError struct {
+	// Value is what the function panicked with.
 	Value any
+	// Stack is where.
 	Stack []byte
 }
 
@@ -44,25 +48,40 @@ type Config[In, Out any] struct {
 	MaxBatch int
 	// MaxQueue bounds the callers that wait; default 16 × MaxBatch.
 	MaxQueue int
-	// Committers is how many batches may commit at the same time; default 1.
-	Committers int
 	// Block makes Do wait for room in a full queue instead of returning ErrBusy.
 	Block bool
+	// Committers is how many batches may commit at the same time; default 1,
+	// which makes the largest batches and keeps the order of arrival.
+	Committers int
+	// Timeout bounds each call of Commit; default 10 s.
+	Timeout time.Duration
+	// Observe, if set, is told the size of each batch and how long it took.
+	Observe func(items int, took time.Duration)
 }
 
-// Committer gathers concurrent calls of Do into batches. Run must be running.
+// Committer gathers concurrent calls of Do into batches, which Run commits.
 type Committer[In, Out any] struct {
 	cfg     Config[In, Out]
 	queue   chan *call[In, Out]
+	calls   sync.Pool
 	stopped chan struct{}
-	mu      sync.RWMutex // held for reading while sending, so Run can see the last send
+	sending sync.RWMutex // held for reading while sending, so Run sees the last send
 	closed  bool
 }
 
+// call is one call of Do. Whoever moves its state decides: the committer takes
+// the item, or the caller gives up and the item is not committed.
 type call[In, Out any] struct {
-	in   In
-	done chan Result[Out]
+	in    In
+	state atomic.Uint32
+	done  chan Result[Out]
 }
+
+const (
+	waiting uint32 = iota
+	taken
+	abandoned
+)
 
 // New makes a Committer. It panics if cfg.Commit is nil.
 func New[In, Out any](cfg Config[In, Out]) *Committer[In, Out] {
@@ -78,36 +97,52 @@ func New[In, Out any](cfg Config[In, Out]) *Committer[In, Out] {
 	if cfg.Committers <= 0 {
 		cfg.Committers = 1
 	}
-	return &Committer[In, Out]{
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 10 * time.Second
+	}
+	c := &Committer[In, Out]{
 		cfg:     cfg,
 		queue:   make(chan *call[In, Out], cfg.MaxQueue),
 		stopped: make(chan struct{}),
 	}
+	c.calls.New = func() any { return &call[In, Out]{done: make(chan Result[Out], 1)} }
+	return c
 }
 
 // Do commits in together with what others commit at the time, and returns its
-// result. When ctx ends first, Do returns its error and the item may or may
-// not be committed.
+// result. When ctx ends first, Do returns ctx's error; the item may or may not
+// be committed. One caller's end does not touch the others of its batch.
 func (c *Committer[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 	var zero Out
 	if err := ctx.Err(); err != nil {
 		return zero, err
 	}
-	call := &call[In, Out]{in: in, done: make(chan Result[Out], 1)}
+	call := c.calls.Get().(*call[In, Out])
+	call.in = in
+	call.state.Store(waiting)
 	if err := c.enqueue(ctx, call); err != nil {
+		c.recycle(call)
 		return zero, err
 	}
 	select {
 	case r := <-call.done:
+		c.recycle(call)
 		return r.Out, r.Err
 	case <-ctx.Done():
+		call.state.CompareAndSwap(waiting, abandoned) // the queue still holds it: not recycled
 		return zero, ctx.Err()
 	}
 }
 
+func (c *Committer[In, Out]) recycle(call *call[In, Out]) {
+	var zero In
+	call.in = zero
+	c.calls.Put(call)
+}
+
 func (c *Committer[In, Out]) enqueue(ctx context.Context, call *call[In, Out]) error {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
+	c.sending.RLock()
+	defer c.sending.RUnlock()
 	if c.closed {
 		return ErrStopped
 	}
@@ -127,68 +162,4 @@ func (c *Committer[In, Out]) enqueue(ctx context.Context, call *call[In, Out]) e
 	case <-c.stopped:
 		return ErrStopped
 	}
-}
-
-// Run commits until ctx ends, then what is queued, and returns nil. Commits
-// run under a context that does not end with ctx: bound them yourself.
-func (c *Committer[In, Out]) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
-	for range c.cfg.Committers {
-		wg.Go(func() { c.commitUntilClosed(context.WithoutCancel(ctx)) })
-	}
-	<-ctx.Done()
-	close(c.stopped)
-	c.mu.Lock()
-	c.closed = true
-	close(c.queue)
-	c.mu.Unlock()
-	wg.Wait()
-	return nil
-}
-
-func (c *Committer[In, Out]) commitUntilClosed(ctx context.Context) {
-	calls := make([]*call[In, Out], 0, c.cfg.MaxBatch)
-	batch := make([]In, 0, c.cfg.MaxBatch)
-	for first := range c.queue {
-		calls = append(calls, first)
-	gather:
-		for len(calls) < c.cfg.MaxBatch {
-			select {
-			case next, ok := <-c.queue:
-				if !ok {
-					break gather
-				}
-				calls = append(calls, next)
-			default:
-				break gather
-			}
-		}
-		for _, call := range calls {
-			batch = append(batch, call.in)
-		}
-		results, err := c.commit(ctx, batch)
-		for i, call := range calls {
-			if err != nil {
-				call.done <- Result[Out]{Err: err}
-			} else {
-				call.done <- results[i]
-			}
-		}
-		clear(calls)
-		clear(batch)
-		calls, batch = calls[:0], batch[:0]
-	}
-}
-
-func (c *Committer[In, Out]) commit(ctx context.Context, batch []In) (results []Result[Out], err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
-		}
-	}()
-	results = c.cfg.Commit(ctx, batch)
-	if len(results) != len(batch) {
-		return nil, fmt.Errorf("commit returned %d results for %d items", len(results), len(batch))
-	}
-	return results, nil
 }
