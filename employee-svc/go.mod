@@ -9,6 +9,7 @@ require (
 
 require (
 	github.com/google/go-cmp v0.7.0 // indirect
+	github.com/lib/pq v1.12.3 // indirect
 	golang.org/x/text v0.43.0 // indirect
 )
 

@@ -1,0 +1,155 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+const (
+	// maxAttempts is how often a message may break a notifier that takes others, before it is parked.
+	maxAttempts = 5
+	// maxBroken is how many single messages may break the notifier in a row, before it is the notifier that is at fault.
+	maxBroken = 8
+	// firstDeferral is how long the first message that breaks the notifier waits; doubled by each attempt.
+	firstDeferral = 2 * time.Second
+)
+
+// send publishes a batch and sees to what is not taken. It reports whether the notifier works.
+func (r *Relay) send(ctx context.Context, batch []Message) bool {
+	err := r.publish(ctx, batch)
+	switch {
+	case err == nil:
+		return true
+	case errors.Is(err, ErrRefused), errors.Is(err, ErrBroken) && len(batch) > 1:
+		return r.isolate(ctx, batch, err)
+	}
+	if r.failures == 0 {
+		r.log.Warn("the notifier cannot be reached; events wait in the outbox", "error", err)
+	}
+	r.release(ctx, r.lease, batch)
+	return false
+}
+
+// publish makes one call. Once ctx ends the call has a moment to finish.
+func (r *Relay) publish(ctx context.Context, batch []Message) error {
+	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.PublishTimeout)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		sleep(call, stopTimeout)
+		cancel()
+	})
+	defer stop()
+	began := time.Now()
+	err := r.cfg.Publisher.Publish(call, batch)
+	switch {
+	case err == nil:
+		r.cfg.Observer.Published(len(batch), time.Since(began))
+		r.remover.add(ctx, batch)
+	case errors.Is(err, ErrRefused):
+		r.cfg.Observer.Failed("refused")
+	case errors.Is(err, ErrBroken):
+		r.cfg.Observer.Failed("broken")
+	default:
+		r.cfg.Observer.Failed("unavailable")
+	}
+	return err
+}
+
+// isolation is the search for the messages that spoil a batch.
+type isolation struct {
+	relay  *Relay
+	taken  bool            // the notifier took or refused something, so it works
+	broken []Message       // each broke the notifier by itself
+	held   map[string]bool // employees of the broken ones: their later messages must wait
+	rest   []Message       // not to be published now
+}
+
+// isolate finds, by halving, which messages spoil the batch, and publishes the others in their order.
+//
+// A refused one is parked: no repetition helps, and it holds nothing up. The later events of its employee go on, as they do
+// after a delivery that is dead: receivers see the gap by the version and fetch the employee. One that breaks the notifier
+// is tried again later, its employee's later events wait for it, and it is parked after some attempts; but only while
+// other messages are taken, because otherwise it is the notifier that is broken.
+func (r *Relay) isolate(ctx context.Context, batch []Message, err error) bool {
+	s := &isolation{relay: r, held: make(map[string]bool)}
+	s.divide(ctx, batch, err)
+	r.release(ctx, r.lease, s.rest)
+	if !s.taken {
+		r.release(ctx, r.lease, s.broken)
+		return false
+	}
+	for _, m := range s.broken {
+		if m.Attempts+1 >= maxAttempts {
+			r.park(ctx, m, ErrBroken)
+			continue
+		}
+		r.deferMessage(ctx, m)
+	}
+	return true
+}
+
+// try publishes the messages that are not held back, or finds out what is wrong with them.
+// It reports whether to go on.
+func (s *isolation) try(ctx context.Context, batch []Message) bool {
+	var free []Message
+	for _, m := range batch {
+		if s.held[m.EmployeeID] {
+			s.rest = append(s.rest, m)
+		} else {
+			free = append(free, m)
+		}
+	}
+	if len(free) == 0 {
+		return true
+	}
+	err := s.relay.publish(ctx, free)
+	if err == nil {
+		s.taken = true
+		return true
+	}
+	return s.divide(ctx, free, err)
+}
+
+// divide deals with a batch that failed with err. It reports whether to go on.
+func (s *isolation) divide(ctx context.Context, batch []Message, err error) bool {
+	switch {
+	case !errors.Is(err, ErrRefused) && !errors.Is(err, ErrBroken):
+		s.rest = append(s.rest, batch...)
+		s.taken = false // whatever it took before, it is gone now
+		return false
+	case len(batch) > 1:
+		half := len(batch) / 2
+		if !s.try(ctx, batch[:half]) {
+			s.rest = append(s.rest, batch[half:]...)
+			return false
+		}
+		return s.try(ctx, batch[half:])
+	case errors.Is(err, ErrRefused):
+		s.taken = true
+		s.relay.park(ctx, batch[0], err)
+		return true
+	}
+	s.broken = append(s.broken, batch[0])
+	s.held[batch[0].EmployeeID] = true
+	return s.taken || len(s.broken) < maxBroken
+}
+
+func (r *Relay) park(ctx context.Context, m Message, reason error) {
+	r.log.Error("event parked: the notifier does not take it", "event_id", m.EventID, "employee_id", m.EmployeeID, "error", reason)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if err := r.cfg.Store.Park(ctx, r.lease, m.Position, reason.Error()); err != nil {
+		r.log.Warn("event cannot be parked and will be tried again", "event_id", m.EventID, "error", err)
+	}
+}
+
+func (r *Relay) deferMessage(ctx context.Context, m Message) {
+	wait := firstDeferral << m.Attempts
+	r.log.Warn("event broke the notifier and waits", "event_id", m.EventID, "employee_id", m.EmployeeID, "attempt", m.Attempts+1, "wait", wait)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if err := r.cfg.Store.Defer(ctx, r.lease, m.Position, time.Now().Add(wait)); err != nil {
+		r.log.Warn("event cannot be deferred and waits for its lease to end", "event_id", m.EventID, "error", err)
+	}
+}
