@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"hirewire.dev/notifier/internal/access"
@@ -21,6 +22,11 @@ type Health struct {
 	poster  Poster
 	log     *slog.Logger
 	conf    HealthConfig
+
+	mu   sync.Mutex
+	seen map[string]bool // whether there was a delivery since the last look
+	// runs are since when there have been nothing but failures here; only look uses it.
+	runs map[string]time.Time
 }
 
 // HealthConfig says how much patience there is.
@@ -31,6 +37,8 @@ type HealthConfig struct {
 	WarnAfter time.Duration
 	// DisableAfter is when it is disabled. 0: five days.
 	DisableAfter time.Duration
+	// LookEvery is how often what was observed is acted on. 0: five seconds.
+	LookEvery time.Duration
 }
 
 // NewHealth makes a Health.
@@ -38,22 +46,25 @@ func NewHealth(s *Service, c *Catalog, poster Poster, log *slog.Logger, conf Hea
 	for _, d := range []struct {
 		wait *time.Duration
 		def  time.Duration
-	}{{&conf.NoteAfter, time.Minute}, {&conf.WarnAfter, time.Hour}, {&conf.DisableAfter, 5 * 24 * time.Hour}} {
+	}{{&conf.NoteAfter, time.Minute}, {&conf.WarnAfter, time.Hour}, {&conf.DisableAfter, 5 * 24 * time.Hour}, {&conf.LookEvery, 5 * time.Second}} {
 		if *d.wait <= 0 {
 			*d.wait = d.def
 		}
 	}
-	return &Health{service: s, catalog: c, poster: poster, log: log, conf: conf}
+	return &Health{
+		service: s, catalog: c, poster: poster, log: log, conf: conf,
+		seen: map[string]bool{}, runs: map[string]time.Time{},
+	}
 }
 
 // byNotifier is the caller of changes that nobody asked for.
 var byNotifier = access.Caller{Name: audit.Notifier, Role: access.Admin}
 
-// Gone disables a subscription whose receiver answered 410 to what was sent by its revision; by a later one it may be
-// another receiver. Its events are held. It is not probed: whoever answers so wants nothing any more.
-func (h *Health) Gone(ctx context.Context, id string, revision int64) error {
+// Gone disables a subscription whose receiver answered 410 at the URL. Its events are held. It is not probed: whoever answers
+// so wants nothing any more.
+func (h *Health) Gone(ctx context.Context, id, url string) error {
 	r, err := h.service.update(ctx, byNotifier, id, "DisableSubscription", func(r *Record, _ time.Time) error {
-		if r.Revision != revision || r.Status != Active {
+		if r.URL != url || r.Status != Active {
 			return errUnchanged
 		}
 		r.hold(Disabled, "the receiver answered 410 Gone")
@@ -68,36 +79,92 @@ func (h *Health) Gone(ctx context.Context, id string, revision int64) error {
 	return err
 }
 
-// Failing notes that there has been nothing but failures since the time, and does what follows.
-func (h *Health) Failing(ctx context.Context, id string, since time.Time) error {
+// Observe notes how an attempt ended. It never blocks for long.
+func (h *Health) Observe(id string, delivered bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.seen[id] = h.seen[id] || delivered
+}
+
+// Run acts on what was observed until ctx ends.
+func (h *Health) Run(ctx context.Context) error {
+	ticker := time.NewTicker(h.conf.LookEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			h.look(ctx)
+		}
+	}
+}
+
+// look takes what was observed since the last look. What cannot be stored now is seen again with the next attempt.
+func (h *Health) look(ctx context.Context) {
+	h.mu.Lock()
+	seen := h.seen
+	h.seen = make(map[string]bool, len(seen))
+	h.mu.Unlock()
+	targets := h.catalog.Current().Targets
+	for id, delivered := range seen {
+		t := targets[id]
+		if t == nil || t.Status != Active {
+			delete(h.runs, id)
+			continue
+		}
+		var err error
+		if delivered {
+			err = h.recovered(ctx, t)
+		} else {
+			err = h.failing(ctx, t)
+		}
+		if err != nil && ctx.Err() == nil {
+			h.log.WarnContext(ctx, "the health of a subscription could not be stored", "subscription_id", id, "error", err)
+		}
+	}
+	for id := range h.runs {
+		if targets[id] == nil {
+			delete(h.runs, id)
+		}
+	}
+}
+
+// failing notes a run of failures, once it has lasted a while, and does what follows.
+func (h *Health) failing(ctx context.Context, t *Target) error {
 	now := h.service.now()
-	t := h.catalog.Current().Targets[id]
-	if t == nil || t.Status != Active {
-		return nil
+	since, known := h.runs[t.ID]
+	if !known {
+		since = now
+		h.runs[t.ID] = now
 	}
 	if !t.FailingSince.IsZero() {
 		since = t.FailingSince
 	} else {
-		if since = since.UTC().Truncate(time.Microsecond); now.Sub(since) < h.conf.NoteAfter {
+		if now.Sub(since) < h.conf.NoteAfter {
 			return nil
 		}
-		if err := h.service.store.SetFailing(ctx, id, since); err != nil {
+		if err := h.service.store.SetFailing(ctx, t.ID, since); err != nil {
 			return fmt.Errorf("note failing subscription: %w", err)
 		}
 		h.service.changed(ctx)
 	}
 	switch failing := now.Sub(since); {
 	case failing >= h.conf.DisableAfter:
-		return h.disable(ctx, id, since)
+		return h.disable(ctx, t.ID, since)
 	case failing >= h.conf.WarnAfter:
-		return h.warn(ctx, id, since, now)
+		return h.warn(ctx, t.ID, since, now)
 	}
 	return nil
 }
 
-// Recovered notes that a delivery went well.
-func (h *Health) Recovered(ctx context.Context, id string) error {
-	if err := h.service.store.SetFailing(ctx, id, time.Time{}); err != nil {
+// recovered notes that a delivery went well.
+func (h *Health) recovered(ctx context.Context, t *Target) error {
+	delete(h.runs, t.ID)
+	if t.FailingSince.IsZero() {
+		return nil
+	}
+	if err := h.service.store.SetFailing(ctx, t.ID, time.Time{}); err != nil {
 		return fmt.Errorf("note recovered subscription: %w", err)
 	}
 	h.service.changed(ctx)
