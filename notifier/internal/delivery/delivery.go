@@ -26,7 +26,8 @@ type Delivery struct {
 	Position       int64 // of the event in the feed: what orders the deliveries of an employee
 	Status         Status
 	Attempts       int       // finished ones
-	DueAt          time.Time // of the next attempt; while leased, when the lease ends
+	Base           int       // Attempts as they were when it was made due anew by hand: where its schedule starts
+	DueAt          time.Time // of the next attempt
 	CreatedAt      time.Time
 	FinishedAt     time.Time // zero while pending
 }

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"context"
-	"time"
 
 	"hirewire.dev/notifier/internal/event"
 )
@@ -21,14 +20,9 @@ type Observer interface {
 	Observe(results []Result)
 }
 
-// Health is told how receivers fare. Calls are few: runs of failures are reported when they begin, once a minute while
-// they last, and when they end. They come one at a time from a goroutine of their own, so they may take a while.
+// Health is told of receivers that want nothing more.
 type Health interface {
-	// Gone: the receiver answered 410. The dispatcher sends it nothing more until a snapshot shows it ACTIVE at a higher
-	// revision than the one that the attempt saw, which is given.
-	Gone(ctx context.Context, subscriptionID string, revision int64, a Attempt) error
-	// Failing: there has been nothing but failures since the given time; last is the latest.
-	Failing(ctx context.Context, subscriptionID string, since time.Time, last Attempt) error
-	// Recovered: a success ended a run of failures that was reported here, or that the snapshot shows (FailingSince).
-	Recovered(ctx context.Context, subscriptionID string) error
+	// Gone: whoever answers at the URL answered 410. The dispatcher sends the subscription nothing more until a snapshot
+	// shows another URL or a newer revision of it. Calls come from a goroutine of their own, and are repeated after an error.
+	Gone(ctx context.Context, subscriptionID, url string) error
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"embed"
 	"io/fs"
+	"math/rand/v2"
 	"sync"
 
 	"hirewire.dev/platform/sqldb"
@@ -17,18 +18,31 @@ var migrations embed.FS
 type Store struct {
 	db    *sqldb.DB
 	clock clock
-	// hot holds the connections of the hot path (PostgreSQL).
-	hotMu sync.Mutex
+	// shard is which rows of the balances this process counts in.
+	shard int64
+	// generic makes PostgreSQL run the statements that are made for both engines only: the tests compare.
+	generic bool
+
+	stmts       sync.Map // query → *sqlx.Stmt (SQLite)
+	// PostgreSQL: each kind of statement has a connection, and what it fills its parameters into.
+	publishes, claiming, finishes session
+	publishArgs                   publishArgs
+	claimArgs                     claimArgs
+	finishArgs                    finishArgs
 }
 
 // New makes a store on an open database; see Migrate.
-func New(db *sqldb.DB) *Store { return &Store{db: db} }
+func New(db *sqldb.DB) *Store { return &Store{db: db, shard: rand.Int64N(shards)} }
 
-// DB is the database itself.
-func (s *Store) DB() *sqldb.DB { return s.db }
+// Close ends what the store holds open in the database, which stays open itself.
+func (s *Store) Close() error {
+	s.publishes.close()
+	s.claiming.close()
+	s.finishes.close()
+	return nil
+}
 
-// Migrate brings the tables up to date and makes the partitions of the next days. It may run again, and at the same time
-// in several processes.
+// Migrate brings the tables up to date. It may run again, and at the same time in several processes.
 func (s *Store) Migrate(ctx context.Context) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {

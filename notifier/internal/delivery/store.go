@@ -1,0 +1,69 @@
+package delivery
+
+import (
+	"context"
+	"time"
+
+	"hirewire.dev/notifier/internal/event"
+)
+
+// Leased is a delivery that this process alone may send.
+type Leased struct {
+	Delivery
+	// Token is the lease it is held by.
+	Token int64
+	// Event is what to send, shared between deliveries. Nil when its payload is gone.
+	Event *event.Event
+}
+
+// Want asks for a subscription's due deliveries.
+type Want struct {
+	SubscriptionID string
+	// Room is how many to lease at most.
+	Room int
+	// Ordered says that only the first in line of each employee may go.
+	Ordered bool
+}
+
+// Finished is an attempt's end, to be stored.
+type Finished struct {
+	Leased
+	// Attempt is what was done; its Number is 0 when nothing was, because there was nothing to send.
+	Attempt Attempt
+	// Status is Delivered, Dead, Cancelled, or Pending when the next attempt is due after Wait.
+	Status Status
+	Wait   time.Duration
+	// Ordered says that later ones of its employee wait for it.
+	Ordered bool
+}
+
+// Released is a lease given back unused.
+type Released struct {
+	ID    string
+	Token int64
+	// Wait is the time from now until it is due again.
+	Wait time.Duration
+}
+
+// Store keeps deliveries. All methods may be called again after an error, whatever became of the first call: a lease is
+// a token that no other process has, and a delivery whose token has changed is left alone.
+type Store interface {
+	// Enter makes a token valid for this replica, until Leave, or until it is not renewed for so long that another
+	// replica's Expire removes it.
+	Enter(ctx context.Context, replica string, token int64) error
+	// Renew says that the tokens are alive, gives those that are valid no more, and counts the replicas that are alive.
+	Renew(ctx context.Context, tokens []int64) (lost []int64, replicas int, err error)
+	// Expire removes tokens not renewed within ttl, and frees what they held, due now.
+	Expire(ctx context.Context, ttl time.Duration) (freed int, err error)
+	// Leave removes a token and frees what it held, due now.
+	Leave(ctx context.Context, token int64) (freed int, err error)
+
+	// Claim leases what is due and not leased, the longest due first, for the token; nothing when it is not valid. more
+	// lists the subscriptions that may have more due than there was room for.
+	Claim(ctx context.Context, token int64, wants []Want) (claimed []Leased, more []string, err error)
+	// Finish stores how attempts ended. held says for each whether its lease still held: if not, nothing was stored.
+	// Whatever waits in line behind what has ended becomes due.
+	Finish(ctx context.Context, batch []Finished) (held []bool, err error)
+	// Release gives leases back.
+	Release(ctx context.Context, batch []Released) error
+}

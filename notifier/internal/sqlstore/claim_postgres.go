@@ -1,0 +1,118 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"hirewire.dev/notifier/internal/delivery"
+	"hirewire.dev/notifier/internal/event"
+)
+
+// claimSQL claims for all subscriptions that have room, in one statement.
+//
+//   - c are the candidates, locked: what is due, the longest due first. Another claimer skips them.
+//   - head is the first in the line of each. Who is not first is put off (late), the others are leased (got).
+//   - Both updates repeat the predicate: what FOR UPDATE has locked may have been leased since the snapshot.
+const claimSQL = `
+WITH live AS MATERIALIZED (
+	SELECT token FROM leases WHERE token = $1 FOR KEY SHARE
+), c AS MATERIALIZED (
+	SELECT d.* FROM live CROSS JOIN unnest($2::text[], $3::int[], $4::bool[]) AS w(subscription, room, ordered)
+	CROSS JOIN LATERAL (
+		SELECT id, subscription_id, w.ordered, employee_id, position FROM deliveries
+		WHERE subscription_id = w.subscription AND lease = 0 AND due_at <= $5
+		ORDER BY due_at LIMIT w.room FOR UPDATE SKIP LOCKED
+	) d
+), ranked AS MATERIALIZED (
+	SELECT c.id, head.id AS head_id, head.due_at AS head_due
+	FROM c LEFT JOIN LATERAL (
+		SELECT h.id, h.due_at FROM deliveries h
+		WHERE c.ordered AND c.employee_id <> '' AND h.subscription_id = c.subscription_id AND h.employee_id = c.employee_id
+		ORDER BY h.position LIMIT 1
+	) head ON true
+), late AS (
+	UPDATE deliveries d SET due_at = least(greatest(r.head_due, $6), $7)
+	FROM ranked r WHERE d.id = r.id AND r.head_id <> r.id AND d.lease = 0
+	RETURNING d.subscription_id
+), got AS (
+	UPDATE deliveries d SET lease = $1
+	FROM ranked r WHERE d.id = r.id AND (r.head_id IS NULL OR r.head_id = r.id) AND d.lease = 0
+	RETURNING d.id, d.event_id, d.event_type, d.subscription_id, d.employee_id, d.position, d.attempts, d.base, d.due_at, d.created_at
+)
+SELECT got.*, e.version, e.occurred_at, e.received_at, e.payload, e.traceparent FROM got LEFT JOIN events e ON e.id = got.event_id
+UNION ALL
+SELECT '', '', '', subscription_id, '', count(*), 0, 0, $5, $5, NULL, NULL, NULL, NULL, NULL FROM late GROUP BY subscription_id`
+
+type claimArgs struct{ subscription, room, ordered array }
+
+func (s *Store) claimAtOnce(ctx context.Context, token int64, wants []delivery.Want) (claimed []delivery.Leased, more []string, err error) {
+	if len(wants) == 0 {
+		return nil, nil, nil
+	}
+	err = s.claiming.use(ctx, s.db.DB.DB, func(prepare func(string) (*sql.Stmt, error)) error {
+		st, err := prepare(claimSQL)
+		if err != nil {
+			return err
+		}
+		a := &s.claimArgs
+		a.subscription.reset(oidText)
+		a.room.reset(oidInt4)
+		a.ordered.reset(oidBool)
+		taken := make(map[string]int64, len(wants))
+		for _, w := range wants {
+			a.subscription.text(w.SubscriptionID)
+			a.room.int4(w.Room)
+			a.ordered.bool(w.Ordered)
+		}
+		now := s.Now()
+		rows, err := st.QueryContext(ctx, token, a.subscription.done(), a.room.done(), a.ordered.done(), now, now.Add(putOffLeast), now.Add(putOffMost))
+		if err != nil {
+			return err
+		}
+		if err := scanClaimed(rows, token, &claimed, taken); err != nil {
+			return err
+		}
+		for _, w := range wants {
+			if taken[w.SubscriptionID] >= int64(w.Room) {
+				more = append(more, w.SubscriptionID)
+			}
+		}
+		return nil
+	})
+	return claimed, more, err
+}
+
+// scanClaimed reads the rows: first what was claimed, each event shared; then, without an id, how many were put off.
+func scanClaimed(rows *sql.Rows, token int64, claimed *[]delivery.Leased, taken map[string]int64) (err error) {
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	events := map[string]*event.Event{}
+	for rows.Next() {
+		l := delivery.Leased{Token: token}
+		l.Status = delivery.Pending
+		var version sql.NullInt64
+		var occurred, received sql.Null[time.Time]
+		var payload sql.RawBytes
+		var traceparent sql.NullString
+		if err := rows.Scan(&l.ID, &l.EventID, &l.EventType, &l.SubscriptionID, &l.EmployeeID, &l.Position, &l.Attempts, &l.Base,
+			&l.DueAt, &l.CreatedAt, &version, &occurred, &received, &payload, &traceparent); err != nil {
+			return err
+		}
+		if l.ID == "" {
+			taken[l.SubscriptionID] += l.Position
+			continue
+		}
+		taken[l.SubscriptionID]++
+		if l.Event = events[l.EventID]; l.Event == nil && len(payload) > 0 {
+			l.Event = &event.Event{
+				ID: l.EventID, Type: l.EventType, EmployeeID: l.EmployeeID, Version: version.Int64,
+				OccurredAt: occurred.V.UTC(), ReceivedAt: received.V.UTC(), Payload: append([]byte(nil), payload...),
+				Traceparent: traceparent.String, Position: l.Position,
+			}
+			events[l.EventID] = l.Event
+		}
+		*claimed = append(*claimed, l)
+	}
+	return rows.Err()
+}

@@ -1,0 +1,141 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/lib/pq"
+
+	"hirewire.dev/notifier/internal/delivery"
+)
+
+// endSQL moves what has ended from deliveries to finished_deliveries, counts it, and makes due what waits behind it. Run
+// twice, it finds nothing the second time.
+const endSQL = `
+WITH del AS (
+	DELETE FROM deliveries d
+	USING unnest($1::text[], $2::bigint[], $3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::int[], $8::text[], $9::text[], $10::text[], $11::bool[])
+		AS r(id, token, status, attempts, started, duration, code, outcome, error, snippet, ordered)
+	WHERE d.id = r.id AND d.lease = r.token
+	RETURNING d.id, d.event_id, d.event_type, d.subscription_id, d.employee_id, d.position, d.created_at,
+		r.status, r.attempts, r.started, r.duration, r.code, r.outcome, r.error, r.snippet, r.ordered
+), fin AS (
+	INSERT INTO finished_deliveries (id, event_id, event_type, subscription_id, employee_id, position, status, attempts, created_at,
+		finished_at, started_at, duration_us, status_code, outcome, error, snippet)
+	SELECT id, event_id, event_type, subscription_id, employee_id, position, status, attempts, created_at,
+		$12, timestamptz 'epoch' + started * interval '1 microsecond', duration, code, outcome, error, snippet FROM del
+), bal AS (
+	INSERT INTO balances (subscription_id, shard, delivered, dead, cancelled)
+	SELECT subscription_id, $13, count(*) FILTER (WHERE status = 'DELIVERED'), count(*) FILTER (WHERE status = 'DEAD'),
+		count(*) FILTER (WHERE status = 'CANCELLED')
+	FROM del GROUP BY subscription_id ORDER BY subscription_id
+	ON CONFLICT (subscription_id, shard) DO UPDATE SET delivered = balances.delivered + excluded.delivered,
+		dead = balances.dead + excluded.dead, cancelled = balances.cancelled + excluded.cancelled
+), wake AS (
+	UPDATE deliveries d SET due_at = $12
+	FROM del CROSS JOIN LATERAL (
+		SELECT n.id FROM deliveries n
+		WHERE n.subscription_id = del.subscription_id AND n.employee_id = del.employee_id AND n.position > del.position
+		ORDER BY n.position LIMIT 1
+	) n
+	WHERE del.ordered AND d.id = n.id AND d.lease = 0 AND d.attempts = 0 AND d.due_at > $12
+)
+SELECT count(*), CASE WHEN count(*) < cardinality($1) THEN array_agg(id) END FROM del`
+
+// retrySQL makes deliveries due later and records the attempts. Run twice, it finds nothing the second time.
+const retrySQL = `
+WITH upd AS (
+	UPDATE deliveries d SET lease = 0, attempts = r.attempts, due_at = $9 + r.wait * interval '1 microsecond'
+	FROM unnest($1::text[], $2::bigint[], $3::int[], $4::bigint[], $5::bigint[], $6::int[], $7::text[], $8::text[], $10::text[], $11::bigint[])
+		AS r(id, token, attempts, started, duration, code, outcome, error, snippet, wait)
+	WHERE d.id = r.id AND d.lease = r.token
+	RETURNING r.*
+), att AS (
+	INSERT INTO attempts (delivery_id, number, started_at, duration_us, status_code, outcome, error, snippet)
+	SELECT id, attempts, timestamptz 'epoch' + started * interval '1 microsecond', duration, code, outcome, error, snippet
+	FROM upd WHERE started IS NOT NULL ON CONFLICT (delivery_id, number) DO NOTHING
+)
+SELECT count(*), CASE WHEN count(*) < cardinality($1) THEN array_agg(id) END FROM upd`
+
+type finishArgs struct {
+	id, token, status, attempts, started, duration, code, outcome, error, snippet, ordered, wait array
+}
+
+func (a *finishArgs) fill(batch []delivery.Finished, which []int) {
+	for _, p := range []*array{&a.id, &a.status, &a.outcome, &a.error, &a.snippet} {
+		p.reset(oidText)
+	}
+	for _, p := range []*array{&a.token, &a.started, &a.duration, &a.wait} {
+		p.reset(oidInt8)
+	}
+	a.attempts.reset(oidInt4)
+	a.code.reset(oidInt4)
+	a.ordered.reset(oidBool)
+	for _, i := range which {
+		d := &batch[i]
+		a.id.text(d.ID)
+		a.token.int8(d.Token)
+		a.status.text(string(d.Status))
+		a.attempts.int4(attempts(d))
+		if d.Attempt.Number > 0 {
+			a.started.time(d.Attempt.StartedAt)
+		} else {
+			a.started.null()
+		}
+		a.duration.int8(d.Attempt.Duration.Microseconds())
+		a.code.int4(d.Attempt.StatusCode)
+		a.outcome.text(string(d.Attempt.Outcome))
+		a.error.text(d.Attempt.Error)
+		a.snippet.text(d.Attempt.Snippet)
+		a.ordered.bool(d.Ordered && d.EmployeeID != "")
+		a.wait.int8(d.Wait.Microseconds())
+	}
+}
+
+func (f *finishing) atOnce(ctx context.Context) error {
+	return f.finishes.use(ctx, f.db.DB.DB, func(prepare func(string) (*sql.Stmt, error)) error {
+		a := &f.finishArgs
+		if len(f.ended) > 0 {
+			a.fill(f.batch, f.ended)
+			if err := f.run(ctx, prepare, endSQL, f.ended, a.id.done(), a.token.done(), a.status.done(), a.attempts.done(), a.started.done(),
+				a.duration.done(), a.code.done(), a.outcome.done(), a.error.done(), a.snippet.done(), a.ordered.done(), f.Now(), f.shard*2+1); err != nil {
+				return err
+			}
+		}
+		if len(f.retried) > 0 {
+			a.fill(f.batch, f.retried)
+			if err := f.run(ctx, prepare, retrySQL, f.retried, a.id.done(), a.token.done(), a.attempts.done(), a.started.done(), a.duration.done(),
+				a.code.done(), a.outcome.done(), a.error.done(), f.Now(), a.snippet.done(), a.wait.done()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// run runs a statement that answers with how many it found and, if not all, which.
+func (f *finishing) run(ctx context.Context, prepare func(string) (*sql.Stmt, error), query string, which []int, args ...any) error {
+	st, err := prepare(query)
+	if err != nil {
+		return err
+	}
+	var n int
+	var ids []string
+	if err := st.QueryRowContext(ctx, args...).Scan(&n, pq.Array(&ids)); err != nil {
+		return err
+	}
+	if n == len(which) {
+		for _, i := range which {
+			f.held[i] = true
+		}
+		return nil
+	}
+	found := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		found[id] = true
+	}
+	for _, i := range which {
+		f.held[i] = found[f.batch[i].ID]
+	}
+	return nil
+}

@@ -1,0 +1,158 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/jmoiron/sqlx"
+
+	"hirewire.dev/platform/sqldb"
+)
+
+// rowsAtOnce is how many rows one statement of a many takes; fewer go in powers of two below it.
+const rowsAtOnce = 64
+
+// many is a statement for any number of rows: %s in its text stands for "($1, $2, …), (…)" . The texts are few, so they
+// can be prepared (SQLite, where parsing costs more than running).
+type many struct {
+	text string
+	cols int
+	once sync.Once
+	sql  [7]string // for 1, 2, 4 … 64 rows
+}
+
+func statement(text string, cols int) *many { return &many{text: text, cols: cols} }
+
+func (m *many) query(power int) string {
+	m.once.Do(func() {
+		for p := range m.sql {
+			var b strings.Builder
+			n := 0
+			for row := range 1 << p {
+				if row > 0 {
+					b.WriteString(", ")
+				}
+				for col := range m.cols {
+					n++
+					if col == 0 {
+						b.WriteByte('(')
+					} else {
+						b.WriteString(", ")
+					}
+					fmt.Fprintf(&b, "$%d", n)
+				}
+				b.WriteByte(')')
+			}
+			m.sql[p] = strings.Replace(m.text, "%s", b.String(), 1)
+		}
+	})
+	return m.sql[power]
+}
+
+// powers calls fn for each statement that n rows take, with the first row, how many, and the power of two that it is.
+func powers(n int, fn func(from, rows, power int) error) error {
+	for from := 0; from < n; {
+		power := 6
+		for 1<<power > n-from {
+			power--
+		}
+		if err := fn(from, 1<<power, power); err != nil {
+			return err
+		}
+		from += 1 << power
+	}
+	return nil
+}
+
+// prepare makes sure that m's statements for n rows are prepared (SQLite). There is one connection: prepare before the
+// transaction begins.
+func (s *Store) prepare(ctx context.Context, n int, ms ...*many) error {
+	if s.db.Engine != sqldb.SQLite {
+		return nil
+	}
+	for _, m := range ms {
+		err := powers(n, func(_, _, power int) error {
+			_, err := s.prepared(ctx, m.query(power))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) prepared(ctx context.Context, query string) (*sqlx.Stmt, error) {
+	if st, ok := s.stmts.Load(query); ok {
+		return st.(*sqlx.Stmt), nil
+	}
+	st, err := s.db.PreparexContext(ctx, query)
+	if err != nil {
+		return nil, fmt.Errorf("prepare: %w", err)
+	}
+	if other, raced := s.stmts.LoadOrStore(query, st); raced {
+		_ = st.Close()
+		return other.(*sqlx.Stmt), nil
+	}
+	return st, nil
+}
+
+// exec runs m for n rows; row appends the i-th row's columns. It answers how many rows were affected.
+func (s *Store) exec(ctx context.Context, tx *sqldb.Tx, m *many, n int, row func(args []any, i int) []any) (affected int64, err error) {
+	args := make([]any, 0, min(n, rowsAtOnce)*m.cols)
+	err = powers(n, func(from, rows, power int) error {
+		args = args[:0]
+		for i := range rows {
+			args = row(args, from+i)
+		}
+		query := m.query(power)
+		var res interface{ RowsAffected() (int64, error) }
+		var err error
+		if st, ok := s.stmts.Load(query); ok {
+			res, err = tx.StmtxContext(ctx, st.(*sqlx.Stmt)).ExecContext(ctx, args...)
+		} else {
+			res, err = tx.ExecContext(ctx, query, args...)
+		}
+		if err != nil {
+			return err
+		}
+		n, err := res.RowsAffected()
+		affected += n
+		return err
+	})
+	return affected, err
+}
+
+// query runs m for n rows and hands each row of the answers to scan.
+func (s *Store) query(ctx context.Context, tx *sqldb.Tx, m *many, n int, row func(args []any, i int) []any, scan func(rows *sqlx.Rows) error) error {
+	args := make([]any, 0, min(n, rowsAtOnce)*m.cols)
+	return powers(n, func(from, count, power int) (err error) {
+		args = args[:0]
+		for i := range count {
+			args = row(args, from+i)
+		}
+		query := m.query(power)
+		var rows *sqlx.Rows
+		if st, ok := s.stmts.Load(query); ok {
+			rows, err = tx.StmtxContext(ctx, st.(*sqlx.Stmt)).QueryxContext(ctx, args...)
+		} else {
+			rows, err = tx.QueryxContext(ctx, query, args...)
+		}
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if closed := rows.Close(); err == nil {
+				err = closed
+			}
+		}()
+		for rows.Next() {
+			if err := scan(rows); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+}
