@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -131,10 +132,8 @@ func (b *binding) checkParameter(key string, values []string) (reason string) {
 	if b.body != "" && (path == b.body || strings.HasPrefix(path, b.body+".")) {
 		return unknown
 	}
-	for _, taken := range b.taken {
-		if path == taken {
-			return unknown
-		}
+	if slices.Contains(b.taken, path) {
+		return unknown
 	}
 	if isEntry || field.IsList() {
 		return "" // grpc-gateway parses the elements
@@ -156,7 +155,7 @@ func (b *binding) checkParameter(key string, values []string) (reason string) {
 func (b *binding) resolve(dotted string) (path string, field protoreflect.FieldDescriptor) {
 	message := b.input
 	var names []string
-	for _, name := range strings.Split(dotted, ".") {
+	for name := range strings.SplitSeq(dotted, ".") {
 		if message == nil || field != nil && field.Cardinality() == protoreflect.Repeated {
 			return "", nil
 		}

@@ -60,15 +60,11 @@ func (g *Gateway) writeError(ctx context.Context, _ *runtime.ServeMux, m runtime
 	header.Del("Trailer")
 	header.Del("Transfer-Encoding")
 	header.Set("Content-Type", "application/json")
-	switch st.Code() {
-	case codes.Unauthenticated:
+	switch code {
+	case http.StatusUnauthorized:
 		header.Set("WWW-Authenticate", "Bearer")
-	case codes.Unavailable:
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		header.Set("Retry-After", retryAfter(st))
-	case codes.ResourceExhausted:
-		if code == http.StatusTooManyRequests {
-			header.Set("Retry-After", retryAfter(st))
-		}
 	}
 	body, merr := m.Marshal(st.Proto())
 	if merr != nil {
@@ -77,7 +73,7 @@ func (g *Gateway) writeError(ctx context.Context, _ *runtime.ServeMux, m runtime
 	}
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(code)
-	_, _ = w.Write(body)
+	_, _ = w.Write(body) //nolint:gosec // JSON, escaped for HTML too, and said to be JSON.
 }
 
 // retryAfter is the server's wish in whole seconds, at least one.

@@ -3,11 +3,11 @@ package rest
 import (
 	"bytes"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -72,17 +72,21 @@ func (ex *exchange) prepare(b *binding, r *http.Request, limit int64) error {
 	if r.ContentLength > limit {
 		return errTooLarge
 	}
-	raw, err := io.ReadAll(http.MaxBytesReader(nil, body, limit))
+	var read bytes.Buffer
+	read.Grow(int(max(r.ContentLength, 0)) + bytes.MinRead)
+	_, err := read.ReadFrom(http.MaxBytesReader(nil, body, limit))
+	// From here on it is the call that has a deadline. The read deadline would end its context first.
+	_ = http.NewResponseController(ex.writer).SetReadDeadline(time.Time{}) // not a network connection, as in tests: there is none
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return errTooLarge
 		}
 		return status.Error(codes.InvalidArgument, "the body could not be read")
 	}
-	if err := b.checkBody(r.Header, raw); err != nil {
+	if err := b.checkBody(r.Header, read.Bytes()); err != nil {
 		return err
 	}
-	r.Body = checked{bytes.NewReader(raw)}
+	r.Body = checked{bytes.NewReader(read.Bytes())}
 	return nil
 }
 

@@ -3,6 +3,7 @@ package rest_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -90,7 +91,7 @@ func (s *things) ImportThings(in grpc.ClientStreamingServer[testpb.ImportThingsR
 	n := int32(0)
 	for {
 		_, err := in.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return in.SendAndClose(&testpb.ImportThingsResponse{Imported: n})
 		}
 		if err != nil {
@@ -100,8 +101,8 @@ func (s *things) ImportThings(in grpc.ClientStreamingServer[testpb.ImportThingsR
 	}
 }
 
-func gateway(t testing.TB, impl *things) http.Handler {
-	t.Helper()
+func gateway(tb testing.TB, impl *things) http.Handler {
+	tb.Helper()
 	roles := rpc.Roles{"writer"}
 	policy := rpc.Policy{}
 	for _, m := range testpb.ThingService_ServiceDesc.Methods {
@@ -116,19 +117,19 @@ func gateway(t testing.TB, impl *things) http.Handler {
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	gw, err := rest.New(rest.Config{Unary: chain.Unary, Stream: chain.Stream, OpenAPI: []byte(`{"swagger":"2.0"}`), MaxBody: 64 << 10})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	srv := grpc.NewServer()
 	testpb.RegisterThingServiceServer(rpc.Registrars{srv, gw}, impl)
-	if err := testpb.RegisterThingServiceHandlerClient(t.Context(), gw.Mux(), testpb.NewThingServiceClient(gw.Conn())); err != nil {
-		t.Fatal(err)
+	if err := testpb.RegisterThingServiceHandlerClient(tb.Context(), gw.Mux(), testpb.NewThingServiceClient(gw.Conn())); err != nil {
+		tb.Fatal(err)
 	}
 	if err := chain.Check(srv.GetServiceInfo()); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return gw
 }

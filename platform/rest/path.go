@@ -19,7 +19,7 @@ func newPath(method, pattern string) path {
 		p.verb = last[i:]
 		pattern = strings.TrimSuffix(pattern, p.verb)
 	}
-	for _, s := range strings.Split(pattern, "/") {
+	for s := range strings.SplitSeq(pattern, "/") {
 		if strings.HasPrefix(s, "{") {
 			s = ""
 		}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -100,7 +101,7 @@ func TestClientThatGoesAwayCancels(t *testing.T) {
 			<-done
 			select {
 			case err := <-ended:
-				if err != context.Canceled {
+				if !errors.Is(err, context.Canceled) {
 					t.Error(err)
 				}
 			case <-time.After(5 * time.Second):

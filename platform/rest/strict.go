@@ -2,6 +2,7 @@ package rest
 
 import (
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -220,10 +221,8 @@ func (n *names) add(name string) bool {
 		n.many[name] = struct{}{}
 		return !known
 	}
-	for _, known := range n.few {
-		if known == name {
-			return false
-		}
+	if slices.Contains(n.few, name) {
+		return false
 	}
 	n.few = append(n.few, name)
 	if len(n.few) > most {

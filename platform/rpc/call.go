@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 )
@@ -18,10 +19,11 @@ type call struct {
 	name          string // full method
 	started       time.Time
 	requestID     string
+	given         bool    // the id is the caller's own
 	method        *method // nil until authorised
 	identity      Identity
 	authenticated bool
-	end           func(error) // ends the span
+	span          trace.Span // nil without a tracer
 }
 
 type callKey struct{}
@@ -29,7 +31,7 @@ type callKey struct{}
 func newCall(ctx context.Context, name string) *call {
 	cl := &call{name: name, started: time.Now()}
 	if ids := metadata.ValueFromIncomingContext(ctx, RequestIDKey); len(ids) == 1 && ValidRequestID(ids[0]) {
-		cl.requestID = ids[0]
+		cl.requestID, cl.given = ids[0], true
 	} else {
 		cl.requestID = NewRequestID()
 	}
@@ -38,9 +40,15 @@ func newCall(ctx context.Context, name string) *call {
 
 func (cl *call) header() metadata.MD { return metadata.MD{RequestIDKey: {cl.requestID}} }
 
-// answerID sends the request id back with the answer's header.
-func (cl *call) answerID(ctx context.Context) {
-	_ = grpc.SetHeader(ctx, cl.header()) // fails only where there is no transport, which then needs no header
+// answer sends the request id back: in the header when the caller gave it, else in the trailer of a call that failed. A
+// caller that knows no id has no use for one of a call that went well.
+func (cl *call) answer(ctx context.Context, err error) {
+	switch {
+	case cl.given: // fails only where there is no transport, which then needs no header
+		_ = grpc.SetHeader(ctx, cl.header())
+	case err != nil:
+		_ = grpc.SetTrailer(ctx, cl.header())
+	}
 }
 
 // RequestID is the id of the current call: the caller's x-request-id, or one made for it. Empty outside the chain.

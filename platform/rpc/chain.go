@@ -146,6 +146,7 @@ func (c *Chain) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 		if r := recover(); r != nil {
 			resp, err = nil, c.recovered(ctx, cl, r)
 		}
+		cl.answer(ctx, err)
 		c.finish(cl, err)
 	}()
 	if isHealth(info.FullMethod) {
@@ -155,7 +156,6 @@ func (c *Chain) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 	if t == nil {
 		return nil, errStarting
 	}
-	cl.answerID(ctx)
 	ctx = c.start(context.WithValue(ctx, callKey{}, cl), cl)
 	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > c.maxDuration {
 		var cancel context.CancelFunc
@@ -182,6 +182,9 @@ func (c *Chain) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInf
 	defer func() {
 		if r := recover(); r != nil {
 			err = c.recovered(ctx, cl, r)
+		}
+		if err != nil {
+			ss.SetTrailer(cl.header())
 		}
 		c.finish(cl, err)
 	}()

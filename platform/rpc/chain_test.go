@@ -214,7 +214,7 @@ func TestAuthorization(t *testing.T) {
 	raw := func(values ...string) context.Context {
 		ctx := t.Context()
 		for _, v := range values {
-			ctx = metadata.AppendToOutgoingContext(ctx, "authorization", v)
+			ctx = metadata.AppendToOutgoingContext(ctx, "authorization", v) //nolint:fatcontext // One or two.
 		}
 		return ctx
 	}
@@ -290,8 +290,12 @@ func TestIdentityAndRequestIDReachTheHandler(t *testing.T) {
 	if want := (rpc.Identity{Name: "w", Role: "writer"}); id != want {
 		t.Errorf("identity: %+v", id)
 	}
-	if got := call(metadata.AppendToOutgoingContext(t.Context(), rpc.RequestIDKey, "a b=\"forged\"")); got != request || len(got) != 16 {
-		t.Errorf("a hostile request id was kept: %q", got)
+	if call(metadata.AppendToOutgoingContext(t.Context(), rpc.RequestIDKey, "a b=\"forged\"")); len(request) != 16 {
+		t.Errorf("a hostile request id was kept: %q", request)
+	}
+	var trailer metadata.MD
+	if _, err := h.CreateThing(t.Context(), valid(), grpc.Trailer(&trailer)); err == nil || len(trailer.Get(rpc.RequestIDKey)) != 1 {
+		t.Errorf("a failed call names no request: %v", trailer)
 	}
 	if _, ok := rpc.IdentityFrom(t.Context()); ok {
 		t.Error("an identity outside of a call")

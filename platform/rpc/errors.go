@@ -58,6 +58,7 @@ func (c *Chain) toStatus(ctx context.Context, cl *call, err error) error {
 		return errInternal
 	case codes.Unavailable, codes.ResourceExhausted:
 		c.log.LogAttrs(ctx, slog.LevelWarn, "call refused", cl.attrs(slog.Any("error", err))...)
+	default: // the caller is told, which is enough
 	}
 	return st.Err()
 }
@@ -97,7 +98,7 @@ func (c *Chain) classify(ctx context.Context, err error) *status.Status {
 const retryDelay = time.Second
 
 func isStatus(err error) bool {
-	_, ok := err.(interface{ GRPCStatus() *status.Status }) //nolint:errorlint // Only the outermost counts: see classify.
+	_, ok := err.(interface{ GRPCStatus() *status.Status })
 	return ok
 }
 

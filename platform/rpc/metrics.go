@@ -42,7 +42,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 func (m *metrics) method(full string) *observers {
 	var obs observers
 	for code := range obs {
-		obs[code] = lazyObserver{m.duration, full, codes.Code(code).String()} //nolint:gosec // An index of a 17-element array.
+		obs[code] = lazyObserver{m.duration, full, codes.Code(code).String()}
 	}
 	obs[codes.OK] = m.duration.WithLabelValues(full, codes.OK.String())
 	return &obs

@@ -20,14 +20,8 @@ func (c *Chain) start(ctx context.Context, cl *call) context.Context {
 	}
 	md, _ := metadata.FromIncomingContext(ctx)
 	ctx = propagation.TraceContext{}.Extract(ctx, carrier(md))
-	ctx, span := c.tracer.Start(ctx, cl.name[1:], trace.WithSpanKind(trace.SpanKindServer),
+	ctx, cl.span = c.tracer.Start(ctx, cl.name[1:], trace.WithSpanKind(trace.SpanKindServer), //nolint:spancheck // finish ends it.
 		trace.WithAttributes(attribute.String("rpc.system", "grpc"), attribute.String("rpc.method", cl.name)))
-	cl.end = func(err error) {
-		if err != nil {
-			span.SetStatus(otelcodes.Error, status.Code(err).String())
-		}
-		span.End()
-	}
 	return ctx
 }
 
@@ -38,9 +32,13 @@ func (c *Chain) finish(cl *call, err error) {
 			m.observer.observe(err, time.Since(cl.started))
 		}
 	}
-	if cl.end != nil {
-		cl.end(err)
+	if cl.span == nil {
+		return
 	}
+	if err != nil {
+		cl.span.SetStatus(otelcodes.Error, status.Code(err).String())
+	}
+	cl.span.End()
 }
 
 // carrier reads traceparent and tracestate from metadata.

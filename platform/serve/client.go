@@ -65,7 +65,6 @@ func DialGRPC(cfg ClientConfig) (*grpc.ClientConn, error) {
 			MinConnectTimeout: 3 * time.Second,
 		}),
 		grpc.WithChainUnaryInterceptor(deadline(timeout)),
-		grpc.WithSharedWriteBuffer(true),
 	}
 	if cfg.Key != "" {
 		options = append(options, grpc.WithPerRPCCredentials(bearerKey{"Bearer " + cfg.Key}))

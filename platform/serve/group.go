@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -91,8 +92,8 @@ func (g *Group) Run(ctx context.Context) error {
 	if err := health.wait(CloseTimeout); err != nil {
 		g.log.Warn("a readiness check still hangs", "error", err)
 	}
-	for i := len(g.closers) - 1; i >= 0; i-- {
-		errs = append(errs, g.start(base, g.closers[i:i+1], fail, false).wait(CloseTimeout))
+	for _, c := range slices.Backward(g.closers) {
+		errs = append(errs, g.start(base, []task{c}, fail, false).wait(CloseTimeout))
 	}
 	return errors.Join(errs...)
 }

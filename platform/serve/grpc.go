@@ -41,6 +41,10 @@ type GRPCConfig struct {
 	Options []grpc.ServerOption
 }
 
+// streamWorkers are goroutines that keep their stack from call to call, which saves about a twentieth of a small call; when
+// all are busy a call gets a goroutine of its own.
+const streamWorkers = 32
+
 const (
 	defaultMaxMessage = 1 << 20
 	defaultMaxStreams = 100
@@ -83,10 +87,12 @@ func NewGRPC(cfg GRPCConfig) (*GRPC, error) {
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
-			MaxConnectionAge: 30 * time.Minute, MaxConnectionAgeGrace: time.Minute,
+			MaxConnectionIdle: 10 * time.Minute,
+			MaxConnectionAge:  30 * time.Minute, MaxConnectionAgeGrace: time.Minute,
 			Time: time.Minute, Timeout: 10 * time.Second,
 		}),
-		grpc.SharedWriteBuffer(true),
+		grpc.NumStreamWorkers(streamWorkers),
+		grpc.WaitForHandlers(true), // a handler must not outlive the database
 	}
 	if cfg.TLS != nil {
 		conf, err := cfg.TLS.config(log, "h2")

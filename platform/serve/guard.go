@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"sync"
 
 	"google.golang.org/grpc/codes"
 )
@@ -18,6 +19,7 @@ type guard struct {
 	tls     TLS
 	hsts    bool
 	maxBody int64
+	running sync.RWMutex // held for reading by each request
 }
 
 func newGuard(cfg HTTPConfig) *guard {
@@ -35,6 +37,8 @@ func newGuard(cfg HTTPConfig) *guard {
 }
 
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.running.RLock()
+	defer g.running.RUnlock()
 	header := w.Header()
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "no-store")
@@ -65,6 +69,12 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		g.serve(w, r)
 	}
+}
+
+// wait returns when no handler runs: http.Server.Close does not wait, and a handler must not outlive the database.
+func (g *guard) wait() {
+	g.running.Lock()
+	defer g.running.Unlock()
 }
 
 func (g *guard) serve(w http.ResponseWriter, r *http.Request) {

@@ -104,7 +104,7 @@ func (h *head) field(line string) {
 			h.flag(faultFraming)
 			return
 		}
-		h.length = int64(n) //nolint:gosec // Parsed to 63 bits.
+		h.length = int64(n)
 	}
 }
 

@@ -44,6 +44,7 @@ const (
 // HTTP is a bound HTTP server.
 type HTTP struct {
 	server   *http.Server
+	guard    *guard
 	listener *listener
 	secure   bool
 	stopping context.Context //nolint:containedctx // Ends when the stop begins; every request's context carries it.
@@ -81,10 +82,11 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	stopping, stop := context.WithCancel(context.Background())
+	g := newGuard(cfg)
 	return &HTTP{
-		listener: l, secure: conf != nil, stopping: stopping, stop: stop, log: cfg.Logger, timeout: cfg.StopTimeout,
+		guard: g, listener: l, secure: conf != nil, stopping: stopping, stop: stop, log: cfg.Logger, timeout: cfg.StopTimeout,
 		server: &http.Server{
-			Handler:           newGuard(cfg),
+			Handler:           g,
 			ReadHeaderTimeout: readHeaderTimeout,
 			ReadTimeout:       readTimeout,
 			WriteTimeout:      writeTimeout,
@@ -136,6 +138,7 @@ func (h *HTTP) Run(ctx context.Context) error {
 		if err := h.server.Close(); err != nil {
 			return fmt.Errorf("close HTTP: %w", err)
 		}
+		h.guard.wait()
 	}
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve HTTP: %w", err)

@@ -257,6 +257,7 @@ func lasts(w http.ResponseWriter, r *http.Request) {
 
 // drip sends a byte each half second, and returns how long the connection stayed open, at most limit.
 func drip(t *testing.T, addr, first, rest string, limit time.Duration) time.Duration {
+	t.Helper()
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Error(err)
