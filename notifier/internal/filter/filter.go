@@ -78,7 +78,7 @@ func Compile(expression string) (*Filter, error) {
 	if err := checkParts(checked); err != nil {
 		return nil, err
 	}
-	program, err := environment.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(MaxCost), cel.InterruptCheckFrequency(100))
+	program, err := environment.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(MaxCost))
 	if err != nil {
 		return nil, &InvalidError{printable(err.Error())}
 	}
