@@ -113,14 +113,18 @@ func (h *Health) follow(ctx context.Context, c *check) {
 func (h *Health) probe(ctx context.Context, c *check) {
 	limited, cancel := context.WithTimeout(ctx, CheckTimeout)
 	defer cancel()
-	result := make(chan error, 1)
-	go func() { result <- c.probe(limited) }()
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err = c.probe(limited)
+	}()
 	select {
-	case err := <-result:
+	case <-done:
 		h.set(ctx, c, err)
 	case <-limited.Done():
 		h.set(ctx, c, limited.Err())
-		_ = <-result // too late to count
+		<-done
 	}
 }
 
