@@ -5,7 +5,6 @@
 package settings
 
 import (
-	"encoding"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -138,6 +138,9 @@ func (p *parser) adopt(k *kong.Kong) error {
 		flag.Name = flagName(s.env)
 		flag.Required, flag.Envs, flag.Tag.Envs = false, nil, nil
 		p.settings[flag.Value] = s
+		if flag.PlaceHolder == "" {
+			flag.PlaceHolder = placeholder(flag.Target)
+		}
 		if isSecret(flag) {
 			p.addTwin(k, s)
 		}
@@ -150,18 +153,14 @@ func (p *parser) addTwin(k *kong.Kong, s *setting) {
 	target := reflect.ValueOf(s.file).Elem()
 	value := &kong.Value{
 		Name:         s.flag.Name + "-file",
-		Help:         "File to read it from.",
-		OrigHelp:     "File to read it from.",
 		Target:       target,
 		Tag:          &kong.Tag{},
 		Mapper:       kong.NewRegistry().RegisterDefaults().ForValue(target),
 		DefaultValue: reflect.New(target.Type()).Elem(),
 	}
-	s.fileFlag = &kong.Flag{Value: value, PlaceHolder: "FILE", Group: s.flag.Group, Hidden: s.flag.Hidden}
+	s.fileFlag = &kong.Flag{Value: value, Hidden: true} // the help of the setting itself names it
 	value.Flag = s.fileFlag
-	p.settings[value] = s
-	at := slices.Index(k.Model.Flags, s.flag)
-	k.Model.Flags = slices.Insert(k.Model.Flags, at+1, s.fileFlag)
+	k.Model.Flags = append(k.Model.Flags, s.fileFlag)
 }
 
 func flagName(env string) string { return strings.ReplaceAll(strings.ToLower(env), "_", "-") }
@@ -179,13 +178,33 @@ func (p *parser) help(v *kong.Value) string {
 	if s == nil {
 		return v.Help
 	}
-	env, help := s.env, v.Help
-	if s.fileFlag != nil && v == s.fileFlag.Value {
-		env += "_FILE"
-	} else if s.required {
-		help = strings.TrimSpace(help + " Required.")
+	help := v.Help
+	if s.required {
+		help += " Required."
 	}
-	return strings.TrimSpace(help + " ($" + env + ")")
+	if v.HasDefault && v.Default != "" {
+		help += " Default: " + v.Default + "."
+	}
+	env := "$" + s.env
+	if s.file != nil {
+		env += " or $" + s.env + "_FILE"
+	}
+	return strings.TrimSpace(help + " (" + env + ")")
+}
+
+// placeholder stands for a value in --help.
+func placeholder(target reflect.Value) string {
+	if v, ok := target.Interface().(interface{ placeholder() string }); ok {
+		return v.placeholder()
+	}
+	switch {
+	case target.Type() == reflect.TypeFor[time.Duration]():
+		return "DURATION"
+	case target.CanInt() || target.CanUint():
+		return "N"
+	default:
+		return "TEXT"
+	}
 }
 
 func (p *parser) resolve(s *setting, given map[*kong.Value]bool) {
@@ -229,41 +248,4 @@ func (p *parser) env(name string) (string, bool) {
 func (p *parser) problem(s *setting, suffix, format string, args ...any) {
 	name := s.env + suffix
 	p.problems = append(p.problems, name+" (--"+flagName(name)+"): "+fmt.Sprintf(format, args...))
-}
-
-func decode(v *kong.Value, text string) error {
-	if u, ok := v.Target.Addr().Interface().(encoding.TextUnmarshaler); ok {
-		return u.UnmarshalText([]byte(text))
-	}
-	v.Target.SetZero()
-	ctx := &kong.DecodeContext{Value: v, Scan: kong.ScanFromTokens(kong.Token{Type: kong.FlagValueToken, Value: text})}
-	if err := v.Mapper.Decode(ctx, v.Target); err != nil {
-		return err
-	}
-	if v.Enum != "" && !slices.Contains(v.EnumSlice(), fmt.Sprint(v.Target.Interface())) {
-		return fmt.Errorf("must be one of %s", strings.Join(v.EnumSlice(), ", "))
-	}
-	return nil
-}
-
-const maxSecretFile = 64 << 10
-
-func readSecret(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = f.Close() }()
-	b, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
-	switch {
-	case err != nil:
-		return "", err
-	case len(b) > maxSecretFile:
-		return "", fmt.Errorf("%s: larger than 64 KiB", path)
-	}
-	text := strings.TrimSpace(string(b))
-	if text == "" {
-		return "", fmt.Errorf("%s: empty", path)
-	}
-	return text, nil
 }

@@ -1,5 +1,3 @@
-// Package telemetry is what a service tells about itself: logs, metrics and
-// traces, and the types that keep secrets and personal data out of them.
 package telemetry
 
 import (
@@ -10,11 +8,14 @@ import (
 const masked = "***"
 
 // Secret is a string that authenticates or encrypts. However it is printed,
-// logged or marshalled, *** comes out; Reveal gives the value.
+// logged or marshalled, *** comes out; Reveal gives the value. Keep it in
+// exported fields: package fmt cannot ask the value of an unexported field how
+// it wants to be printed, and prints it raw.
 type Secret string
 
 // PII is a string that identifies a person. However it is printed, logged or
-// marshalled, *** comes out; Reveal gives the value.
+// marshalled, *** comes out; Reveal gives the value. What holds for the fields
+// of a Secret holds for it.
 type PII string
 
 // Reveal gives the value itself, for the one place that needs it.

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 
 	"go.opentelemetry.io/otel"
@@ -20,8 +21,10 @@ import (
 // StartTracing sets OpenTelemetry up from the standard OTEL_* environment and
 // gives the provider and what ends it, flushing. Where neither
 // OTEL_TRACES_EXPORTER nor an OTLP endpoint is set, or OTEL_SDK_DISABLED is
-// true, spans cost nothing and nothing runs. Trace context always travels.
-func StartTracing(ctx context.Context, service string) (trace.TracerProvider, func(context.Context) error, error) {
+// true, spans cost nothing and nothing runs. Trace context always travels. What
+// goes wrong later, such as an unreachable collector, is logged. It sets the
+// defaults of the process.
+func StartTracing(ctx context.Context, service string, log *slog.Logger) (trace.TracerProvider, func(context.Context) error, error) {
 	otel.SetTextMapPropagator(propagation.TraceContext{})
 	exporter, err := newExporter(ctx)
 	if err != nil {
@@ -36,6 +39,9 @@ func StartTracing(ctx context.Context, service string) (trace.TracerProvider, fu
 	if err != nil {
 		return nil, nil, fmt.Errorf("tracing: %w", err)
 	}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		log.WarnContext(ctx, "tracing", "error", err)
+	}))
 	tp := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(res))
 	otel.SetTracerProvider(tp)
 	return tp, tp.Shutdown, nil
