@@ -9,13 +9,14 @@ const masked = "***"
 
 // Secret is a string that authenticates or encrypts. However it is printed,
 // logged or marshalled, *** comes out; Reveal gives the value. Keep it in
-// exported fields: package fmt cannot ask the value of an unexported field how
-// it wants to be printed, and prints it raw.
+// exported fields and out of the keys of maps: package fmt cannot ask the value
+// of an unexported field how it wants to be printed, and encoding/json does not
+// ask the key of a map; both print it raw.
 type Secret string
 
 // PII is a string that identifies a person. However it is printed, logged or
-// marshalled, *** comes out; Reveal gives the value. What holds for the fields
-// of a Secret holds for it.
+// marshalled, *** comes out; Reveal gives the value. Keep it where a Secret may
+// be kept.
 type PII string
 
 // Reveal gives the value itself, for the one place that needs it.

@@ -35,11 +35,11 @@ func TestSecretsAndPersonalDataPrintAsStars(t *testing.T) {
 		Name  telemetry.PII
 		Ptr   *telemetry.Secret
 		Names []telemetry.PII
-		Map   map[telemetry.PII]telemetry.Secret
+		Map   map[string]telemetry.Secret
 		Any   any
 	}
 	s := telemetry.Secret(value)
-	r := record{s, value, &s, []telemetry.PII{value}, map[telemetry.PII]telemetry.Secret{value: value}, telemetry.PII(value)}
+	r := record{s, value, &s, []telemetry.PII{value}, map[string]telemetry.Secret{"key": value}, telemetry.PII(value)}
 	var out strings.Builder
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%-20s", "%t", "%T %[1]v"} {
 		fmt.Fprintf(&out, verb+"\n", s)
