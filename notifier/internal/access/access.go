@@ -100,6 +100,9 @@ type Request struct {
 	At      time.Time
 }
 
+// Subject is what the request's secret is sealed for.
+func (r Request) Subject() string { return "request/" + r.Resource }
+
 // SecretShownFor is how long a retried request shows a secret once more.
 const SecretShownFor = 24 * time.Hour
 

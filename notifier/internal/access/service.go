@@ -54,7 +54,7 @@ func (s *Service) Create(ctx context.Context, by Caller, n NewKey) (Key, string,
 	r := Request{Actor: by.Name, ID: n.RequestID, Resource: k.ID, At: now, Content: digest("CreateApiKey", n.Name, string(n.Role), n.Secret)}
 	if r.ID != "" {
 		var err error
-		if r.SealKey, r.Sealed, err = s.sealer.Seal(ctx, k.ID, secret); err != nil {
+		if r.SealKey, r.Sealed, err = s.sealer.Seal(ctx, r.Subject(), secret); err != nil {
 			return Key{}, "", fmt.Errorf("seal API key: %w", err)
 		}
 	}
@@ -83,7 +83,7 @@ func (s *Service) again(ctx context.Context, before, now Request) (Key, string, 
 	if len(before.Sealed) == 0 || now.At.Sub(before.At) > SecretShownFor {
 		return k, "", nil
 	}
-	secret, err := s.sealer.Open(ctx, k.ID, before.SealKey, before.Sealed)
+	secret, err := s.sealer.Open(ctx, before.Subject(), before.SealKey, before.Sealed)
 	if err != nil {
 		return Key{}, "", fmt.Errorf("create API key again: %w", err)
 	}

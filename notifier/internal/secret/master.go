@@ -28,22 +28,39 @@ type Master struct {
 	keeper *secrets.Keeper
 }
 
-// OpenMaster opens a master key: the base64 of 32 bytes, or a URL of gocloud.dev/secrets such as awskms://… or gcpkms://….
-// The error never repeats the key.
-func OpenMaster(ctx context.Context, key string) (Master, error) {
+// CheckMaster says what is wrong with the text of a master key, without opening it. The error never repeats it.
+func CheckMaster(key string) error {
+	_, _, err := parseMaster(key)
+	return err
+}
+
+func parseMaster(key string) (local []byte, remote *url.URL, err error) {
 	if !strings.Contains(key, "://") {
 		raw, err := base64.StdEncoding.Strict().DecodeString(key)
 		if err != nil || len(raw) != 32 {
-			return Master{}, errors.New("must be the base64 of 32 bytes, or the URL of a key such as awskms://…")
+			return nil, nil, errors.New("must be the base64 of 32 bytes, or the URL of a key such as awskms://…")
 		}
-		return Master{
-			id:     fingerprint("hirewire local master key", string(raw)),
-			keeper: localsecrets.NewKeeper([32]byte(raw)),
-		}, nil
+		return raw, nil, nil
 	}
 	u, err := url.Parse(key)
 	if err != nil || u.Scheme == localsecrets.Scheme || !secrets.DefaultURLMux().ValidKeeperScheme(u.Scheme) {
-		return Master{}, errors.New("must be the base64 of 32 bytes, or a URL that begins with awskms:// or gcpkms://")
+		return nil, nil, errors.New("must be the base64 of 32 bytes, or a URL that begins with awskms:// or gcpkms://")
+	}
+	return nil, u, nil
+}
+
+// OpenMaster opens a master key: the base64 of 32 bytes, or a URL of gocloud.dev/secrets such as awskms://… or gcpkms://….
+// The error never repeats the key.
+func OpenMaster(ctx context.Context, key string) (Master, error) {
+	local, u, err := parseMaster(key)
+	if err != nil {
+		return Master{}, err
+	}
+	if local != nil {
+		return Master{
+			id:     fingerprint("hirewire local master key", string(local)),
+			keeper: localsecrets.NewKeeper([32]byte(local)),
+		}, nil
 	}
 	keeper, err := secrets.OpenKeeper(ctx, key)
 	if err != nil {

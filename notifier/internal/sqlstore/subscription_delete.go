@@ -96,6 +96,10 @@ func (s *Store) Forget(ctx context.Context, now, cutoff time.Time) error {
 		{"secrets of requests", `UPDATE requests SET sealed = NULL WHERE sealed IS NOT NULL AND created_at < $1`, []any{now.Add(-24 * time.Hour)}},
 		{"requests", `DELETE FROM requests WHERE created_at < $1`, []any{cutoff}},
 		{"audit entries", `DELETE FROM audit_entries WHERE id IN (SELECT id FROM audit_entries WHERE at < $1 ORDER BY id LIMIT 1000)`, []any{now.Add(-auditKept)}},
+		{"data keys", `DELETE FROM data_keys
+			WHERE EXISTS (SELECT 1 FROM data_keys AS newer WHERE newer.id > data_keys.id AND newer.created_at < $1)
+			AND NOT EXISTS (SELECT 1 FROM signing_keys WHERE seal_key = data_keys.id)
+			AND NOT EXISTS (SELECT 1 FROM requests WHERE seal_key = data_keys.id AND sealed IS NOT NULL)`, []any{now.Add(-dataKeyGrace)}},
 		{"labels", `DELETE FROM subscription_labels WHERE subscription_id IN (SELECT id FROM subscriptions WHERE deleted_at < $1 AND cancelled)`, []any{cutoff}},
 		{"subscriptions", `DELETE FROM subscriptions WHERE deleted_at < $1 AND cancelled`, []any{cutoff}},
 	} {
@@ -108,6 +112,10 @@ func (s *Store) Forget(ctx context.Context, now, cutoff time.Time) error {
 	}
 	return nil
 }
+
+// dataKeyGrace is how long a new data key has been there when an old one, which seals nothing any more, may go: replicas look
+// for new ones every few minutes.
+const dataKeyGrace = time.Hour
 
 // auditKept is how long the audit is kept.
 const auditKept = 2 * 365 * 24 * time.Hour

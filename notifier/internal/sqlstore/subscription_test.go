@@ -338,8 +338,8 @@ func TestDeletingCancelsWhatIsPending(t *testing.T) {
 		var cancelled, left, counted int
 		for query, dest := range map[string]*int{
 			`SELECT count(*) FROM finished_deliveries WHERE status = 'CANCELLED' AND subscription_id = $1`: &cancelled,
-			`SELECT count(*) FROM deliveries WHERE subscription_id = $1`:                                  &left,
-			`SELECT COALESCE(sum(cancelled), 0) FROM balances WHERE subscription_id = $1`:                 &counted,
+			`SELECT count(*) FROM deliveries WHERE subscription_id = $1`:                                   &left,
+			`SELECT COALESCE(sum(cancelled), 0) FROM balances WHERE subscription_id = $1`:                  &counted,
 		} {
 			if err := s.db.GetContext(t.Context(), dest, query, r.ID); err != nil {
 				t.Fatal(err)

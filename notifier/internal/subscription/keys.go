@@ -82,7 +82,7 @@ func (s *Service) newKey(ctx context.Context, subscriptionID string, kind Signat
 		shown = text
 	}
 	var err error
-	if k.SealKey, k.Sealed, err = s.sealer.Seal(ctx, subject(subscriptionID, k.ID), text); err != nil {
+	if k.SealKey, k.Sealed, err = s.sealer.Seal(ctx, Subject(subscriptionID, k.ID), text); err != nil {
 		return Key{}, "", fmt.Errorf("seal signing key: %w", err)
 	}
 	return k, shown, nil
@@ -112,14 +112,12 @@ func (s *Service) request(ctx context.Context, by access.Caller, id, action, res
 	}
 	r.Content = sha256.Sum256(text)
 	if secret != "" {
-		if r.SealKey, r.Sealed, err = s.sealer.Seal(ctx, requestSubject(r), secret); err != nil {
+		if r.SealKey, r.Sealed, err = s.sealer.Seal(ctx, r.Subject(), secret); err != nil {
 			return r, fmt.Errorf("seal secret: %w", err)
 		}
 	}
 	return r, nil
 }
-
-func requestSubject(r access.Request) string { return "request/" + r.Resource }
 
 // again answers a retry of a request.
 func (s *Service) again(ctx context.Context, before, now access.Request) (Shown, error) {
@@ -137,7 +135,7 @@ func (s *Service) again(ctx context.Context, before, now access.Request) (Shown,
 	if len(before.Sealed) == 0 || now.At.Sub(before.At) > access.SecretShownFor {
 		return shown, nil
 	}
-	if shown.Secret, err = s.sealer.Open(ctx, requestSubject(before), before.SealKey, before.Sealed); err != nil {
+	if shown.Secret, err = s.sealer.Open(ctx, before.Subject(), before.SealKey, before.Sealed); err != nil {
 		return Shown{}, fmt.Errorf("answer a retry: %w", err)
 	}
 	return shown, nil

@@ -57,8 +57,8 @@ func (r Record) Clone() Record {
 	return r
 }
 
-// subject is what a key's secret is sealed for: it opens for no other subscription, and in no other row.
-func subject(subscriptionID, keyID string) string { return subscriptionID + "/" + keyID }
+// Subject is what a key's secret is sealed for: it opens for no other subscription, and in no other row.
+func Subject(subscriptionID, keyID string) string { return subscriptionID + "/" + keyID }
 
 // change sets what follows from any change.
 func (r *Record) change(now time.Time) {

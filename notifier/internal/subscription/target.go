@@ -54,7 +54,7 @@ func (o opener) park(ctx context.Context, t *Target, err error) *Target {
 }
 
 func (o opener) open(ctx context.Context, subscriptionID string, k Key) (webhook.SigningKey, error) {
-	text, err := o.sealer.Open(ctx, subject(subscriptionID, k.ID), k.SealKey, k.Sealed)
+	text, err := o.sealer.Open(ctx, Subject(subscriptionID, k.ID), k.SealKey, k.Sealed)
 	if err != nil {
 		return nil, fmt.Errorf("open key %s: %w", k.ID, err)
 	}
