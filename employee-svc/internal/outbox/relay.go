@@ -134,9 +134,7 @@ func (r *Relay) next(ctx context.Context) []Message {
 
 // claimIfWanted fills the claimed ones when they are used up.
 func (r *Relay) claimIfWanted(ctx context.Context) {
-	for lease, strays := range r.cfg.Handoff.takeStrays() {
-		r.release(ctx, lease, strays)
-	}
+	r.releaseStrays(ctx)
 	if now := time.Now(); !now.Before(r.poll) {
 		r.poll = now.Add(jitter(r.cfg.Poll, 0.2))
 		r.cfg.Handoff.claimAgain()
@@ -237,6 +235,14 @@ func (r *Relay) giveUp(ctx context.Context) {
 	held := append(r.cfg.Handoff.close(), r.claimed...)
 	r.claimed = nil
 	r.release(ctx, r.lease, held)
+	r.releaseStrays(ctx)
+}
+
+// releaseStrays frees what was committed under a lease that was given up meanwhile.
+func (r *Relay) releaseStrays(ctx context.Context) {
+	for lease, strays := range r.cfg.Handoff.takeStrays() {
+		r.release(ctx, lease, strays)
+	}
 }
 
 // release frees the messages. When that fails their leases end by themselves.
