@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -77,7 +78,7 @@ func encodeStatus(st *spb.Status) ([]byte, error) {
 
 // Unmarshal implements runtime.Marshaler.
 func (codec) Unmarshal(data []byte, v any) error {
-	m, ok := v.(proto.Message)
+	m, ok := message(v)
 	if !ok {
 		return parts.Unmarshal(data, v)
 	}
@@ -85,6 +86,21 @@ func (codec) Unmarshal(data []byte, v any) error {
 		return plain(err)
 	}
 	return nil
+}
+
+// message is the message that v is, or, when v points to a field of a message that has none yet, a new one in that field.
+func message(v any) (proto.Message, bool) {
+	if m, ok := v.(proto.Message); ok {
+		return m, true
+	}
+	field := reflect.ValueOf(v)
+	if field.Kind() != reflect.Pointer || field.Elem().Kind() != reflect.Pointer {
+		return nil, false
+	}
+	if field = field.Elem(); field.IsNil() {
+		field.Set(reflect.New(field.Type().Elem()))
+	}
+	return reflect.TypeAssert[proto.Message](field)
 }
 
 // plain rids an error of protojson of its prefix, whose spaces change from build to build, and of its length.

@@ -18,10 +18,8 @@ func (c *Chain) start(ctx context.Context, cl *call) context.Context {
 	if c.tracer == nil {
 		return ctx
 	}
-	md, _ := metadata.FromIncomingContext(ctx)
-	ctx = propagation.TraceContext{}.Extract(ctx, carrier(md))
-	ctx, cl.span = c.tracer.Start(ctx, cl.name[1:], trace.WithSpanKind(trace.SpanKindServer), //nolint:spancheck // finish ends it.
-		trace.WithAttributes(attribute.String("rpc.system", "grpc"), attribute.String("rpc.method", cl.name)))
+	ctx = propagation.TraceContext{}.Extract(ctx, carrier{ctx})
+	ctx, cl.span = c.tracer.Start(ctx, cl.name[1:], serverSpan...) //nolint:spancheck // finish ends it.
 	return ctx
 }
 
@@ -41,25 +39,28 @@ func (c *Chain) finish(cl *call, err error) {
 	cl.span.End()
 }
 
-// carrier reads traceparent and tracestate from metadata.
-type carrier metadata.MD
+var serverSpan = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attribute.String("rpc.system", "grpc"))}
 
+// carrier reads traceparent and tracestate from the metadata of a call.
+type carrier struct {
+	ctx context.Context //nolint:containedctx // It is the metadata that is meant.
+}
+
+var _ propagation.TextMapCarrier = carrier{}
+
+// Get implements propagation.TextMapCarrier.
 func (c carrier) Get(key string) string {
-	if v := metadata.MD(c).Get(key); len(v) > 0 {
+	if v := metadata.ValueFromIncomingContext(c.ctx, key); len(v) > 0 {
 		return v[0]
 	}
 	return ""
 }
 
-func (c carrier) Set(key, value string) { metadata.MD(c).Set(key, value) }
+// Set implements propagation.TextMapCarrier; nothing is injected here.
+func (carrier) Set(string, string) {}
 
-func (c carrier) Keys() []string {
-	keys := make([]string, 0, len(c))
-	for k := range c {
-		keys = append(keys, k)
-	}
-	return keys
-}
+// Keys implements propagation.TextMapCarrier.
+func (carrier) Keys() []string { return []string{"traceparent", "tracestate"} }
 
 func withDetail(st *status.Status, detail protoadapt.MessageV1) *status.Status {
 	detailed, err := st.WithDetails(detail)

@@ -2,7 +2,9 @@ package serve_test
 
 import (
 	"context"
+	"net"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -75,3 +77,35 @@ func cpu(b *testing.B) time.Duration {
 }
 
 var _ grpc.ServiceRegistrar = (*serve.GRPC)(nil)
+
+// BenchmarkHTTP is a small POST on a kept connection, through the server and its guard.
+func BenchmarkHTTP(b *testing.B) {
+	h, err := serve.NewHTTP(serve.HTTPConfig{Addr: "127.0.0.1:0", Logger: quiet, Handler: echoBody})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan error, 1)
+	go func() { done <- h.Run(ctx) }()
+	conn, err := net.Dial("tcp", h.Addr())
+	if err != nil {
+		b.Fatal(err)
+	}
+	raw := []byte("POST /webhooks/employees HTTP/1.1\r\nHost: bank\r\nContent-Type: application/json\r\nWebhook-Id: msg_1\r\n" +
+		"Webhook-Timestamp: 1614265330\r\nUser-Agent: Hirewire/1\r\nContent-Length: 500\r\n\r\n" + strings.Repeat("a", 500))
+	answer := make([]byte, 4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := conn.Write(raw); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := conn.Read(answer); err != nil {
+			b.Fatal(err)
+		}
+	}
+	_ = conn.Close()
+	cancel()
+	if err := <-done; err != nil {
+		b.Error(err)
+	}
+}

@@ -137,7 +137,7 @@ func (g *Group) start(ctx context.Context, tasks []task, fail func(), mustStay b
 			}
 			s.ended(t.name, err)
 			if err != nil {
-				g.log.Error("part of the service failed", "part", t.name, "error", err)
+				g.log.Error("a part failed: stopping", "part", t.name) // with what, Run returns
 				fail()
 			}
 		})

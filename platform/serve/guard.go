@@ -2,6 +2,7 @@ package serve
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -10,6 +11,17 @@ import (
 )
 
 type connKey struct{}
+
+// The values are shared by all answers: setting or adding another one copies them.
+var (
+	safeHeader = http.Header{
+		"X-Content-Type-Options": {"nosniff"},
+		"Cache-Control":          {"no-store"},
+		"Referrer-Policy":        {"no-referrer"},
+		"X-Frame-Options":        {"DENY"},
+	}
+	hsts = []string{"max-age=31536000"}
+)
 
 // guard stands before the handler: it refuses what no handler should see, bounds the body, and answers the paths that
 // every service has.
@@ -40,12 +52,9 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.running.RLock()
 	defer g.running.RUnlock()
 	header := w.Header()
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Cache-Control", "no-store")
-	header.Set("Referrer-Policy", "no-referrer")
-	header.Set("X-Frame-Options", "DENY")
+	maps.Copy(header, safeHeader)
 	if g.hsts {
-		header.Set("Strict-Transport-Security", "max-age=31536000")
+		header["Strict-Transport-Security"] = hsts
 	}
 	if c, ok := r.Context().Value(connKey{}).(tracked); ok {
 		switch c.track().head.fault() {

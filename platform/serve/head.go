@@ -3,7 +3,6 @@ package serve
 import (
 	"bytes"
 	"strconv"
-	"strings"
 	"sync/atomic"
 )
 
@@ -70,17 +69,17 @@ func (h *head) read(p []byte) {
 			h.flag(faultFraming)
 			return
 		}
-		h.endLine(strings.TrimSuffix(string(h.line), "\r"))
+		h.endLine(bytes.TrimSuffix(h.line, []byte{'\r'}))
 		h.line, h.prev = h.line[:0], 0
 	}
 }
 
-func (h *head) endLine(line string) {
+func (h *head) endLine(line []byte) {
 	switch {
 	case !h.inside:
 		// Empty lines before a request line are skipped (RFC 9112 section 2.2).
-		h.inside, h.length, h.coded, h.fields = line != "", -1, false, 0
-	case line == "":
+		h.inside, h.length, h.coded, h.fields = len(line) > 0, -1, false, 0
+	case len(line) == 0:
 		h.endHead()
 	case line[0] == ' ' || line[0] == '\t':
 		h.flag(faultFraming)
@@ -89,17 +88,22 @@ func (h *head) endLine(line string) {
 	}
 }
 
-func (h *head) field(line string) {
+var (
+	codingField = []byte("transfer-encoding")
+	lengthField = []byte("content-length")
+)
+
+func (h *head) field(line []byte) {
 	if h.fields++; h.fields > maxHeaderFields {
 		h.flag(faultTooMany)
 		return
 	}
-	name, value, _ := strings.Cut(line, ":")
+	name, value, _ := bytes.Cut(line, []byte{':'})
 	switch {
-	case strings.EqualFold(name, "transfer-encoding"):
+	case bytes.EqualFold(name, codingField):
 		h.coded = true
-	case strings.EqualFold(name, "content-length"):
-		n, err := strconv.ParseUint(strings.Trim(value, " \t"), 10, 63)
+	case bytes.EqualFold(name, lengthField):
+		n, err := strconv.ParseUint(string(bytes.Trim(value, " \t")), 10, 63)
 		if err != nil || h.length >= 0 {
 			h.flag(faultFraming)
 			return
