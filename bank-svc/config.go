@@ -1,0 +1,138 @@
+package banksvc
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"hirewire.dev/platform/settings"
+	"hirewire.dev/webhook"
+)
+
+// WebhookPath is where the notifier delivers.
+const WebhookPath = "/webhooks/employees"
+
+// Config is a bank's settings. The tags name the environment variables; flags have the same names.
+type Config struct {
+	Name    string `env:"BANK_NAME" required:"" group:"Bank" help:"The bank's name, and the name of its subscription. It stays: its database belongs to it."`
+	Country string `env:"BANK_COUNTRY" default:"DE" group:"Bank" help:"ISO 3166 code of the country whose account numbers the bank issues. It stays, too."`
+
+	HTTPAddr  settings.Addr `env:"BANK_HTTP_ADDR" default:"127.0.0.1:8003" group:"Addresses" help:"Where the webhook and REST are served, over HTTPS only."`
+	GRPCAddr  settings.Addr `env:"BANK_GRPC_ADDR" default:"127.0.0.1:9003" group:"Addresses" help:"Where gRPC is served."`
+	PublicURL string        `env:"BANK_PUBLIC_URL" group:"Addresses" help:"https://… by which the notifier reaches BANK_HTTP_ADDR; the webhook is at /webhooks/employees below it. Default: https:// and BANK_HTTP_ADDR."`
+
+	TLSCert     settings.File `env:"BANK_TLS_CERT" required:"" group:"TLS" help:"Certificate chain of the HTTPS listener, PEM. Read again when it changes."`
+	TLSKey      settings.File `env:"BANK_TLS_KEY" required:"" group:"TLS" help:"Its private key, PEM."`
+	ClientCA    settings.File `env:"BANK_CLIENT_CA" group:"TLS" help:"Ask HTTPS clients, so the notifier too, for a certificate of this CA, PEM."`
+	ClientNames Names         `env:"BANK_CLIENT_NAMES" group:"TLS" help:"DNS or URI names, comma-separated, one of which the client's certificate must carry. Required with BANK_CLIENT_CA."`
+	GRPCCert    settings.File `env:"BANK_GRPC_TLS_CERT" group:"TLS" help:"Certificate chain of the gRPC listener, PEM; without it gRPC is plaintext."`
+	GRPCKey     settings.File `env:"BANK_GRPC_TLS_KEY" group:"TLS" help:"Its private key, PEM."`
+	CAFile      settings.File `env:"BANK_CA_FILE" group:"TLS" help:"CA by which the notifier and employee-svc are verified, PEM; turns TLS to them on."`
+
+	DatabaseURL settings.DatabaseURL `env:"BANK_DATABASE_URL" default:"sqlite:./data/bank-svc.db" group:"Database" help:"sqlite:PATH or postgres://…; of this bank alone, shared by its replicas."`
+
+	NotifierAddr settings.Addr   `env:"BANK_NOTIFIER_ADDR" default:"127.0.0.1:9002" group:"Neighbours" help:"The notifier's gRPC address."`
+	NotifierKey  settings.Secret `env:"BANK_NOTIFIER_KEY" group:"Neighbours" help:"API key of role bank at the notifier. Required unless BANK_REGISTER is false."`
+	EmployeeAddr settings.Addr   `env:"BANK_EMPLOYEE_ADDR" default:"127.0.0.1:9001" group:"Neighbours" help:"The gRPC address of employee-svc."`
+	EmployeeKey  settings.Secret `env:"BANK_EMPLOYEE_KEY" required:"" group:"Neighbours" help:"API key of role reader at employee-svc."`
+
+	Register          bool           `env:"BANK_REGISTER" default:"true" negatable:"" group:"Webhook" help:"Create the subscription at the notifier and keep it in order; false: somebody does that by hand."`
+	WebhookSecrets    WebhookSecrets `env:"BANK_WEBHOOK_SECRET" group:"Webhook" help:"whsec_…, comma-separated: the first one is registered, all are trusted. Default: one that is made at the first start and kept in the database."`
+	WebhookPublicKeys PublicKeys     `env:"BANK_WEBHOOK_PUBLIC_KEYS" group:"Webhook" help:"whpk_…, comma-separated: Ed25519 keys that are trusted as well."`
+	Filter            string         `env:"BANK_EVENT_FILTER" group:"Webhook" help:"CEL over the event, such as event.data.employee.country == \"DE\". Reconciliation does not know it."`
+	Payload           string         `env:"BANK_PAYLOAD" default:"FULL" enum:"FULL,THIN" group:"Webhook" help:"FULL events, or THIN ones without personal data, for which the bank then asks employee-svc."`
+
+	APIKeys           settings.APIKeys `env:"BANK_API_KEYS" required:"" group:"API" help:"name:role:key,… with the roles operator (everything) and viewer (reading)."`
+	Reflection        bool             `env:"BANK_GRPC_REFLECTION" group:"API" help:"Let gRPC clients ask for the API's description."`
+	ReconcileInterval time.Duration    `env:"BANK_RECONCILE_INTERVAL" default:"1h" group:"Reconciliation" help:"Between two walks over the source of truth; 1m at least."`
+}
+
+const minInterval = time.Minute
+
+// check finds what settings cannot: what depends on several of them.
+func (c *Config) check() error {
+	var errs []error
+	fail := func(setting, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", setting, fmt.Sprintf(format, args...)))
+	}
+	if strings.TrimSpace(c.Name) != c.Name || c.Name == "" || len(c.Name) > 128 {
+		fail("BANK_NAME", "must have 1 to 128 bytes, and no space around it")
+	}
+	if c.Register && c.NotifierKey.Reveal() == "" {
+		fail("BANK_NOTIFIER_KEY", "required, but not set")
+	}
+	if (c.ClientCA == "") != (len(c.ClientNames) == 0) {
+		fail("BANK_CLIENT_NAMES", "goes with BANK_CLIENT_CA: set both or neither")
+	}
+	if (c.GRPCCert == "") != (c.GRPCKey == "") {
+		fail("BANK_GRPC_TLS_KEY", "goes with BANK_GRPC_TLS_CERT: set both or neither")
+	}
+	if c.ReconcileInterval < minInterval {
+		fail("BANK_RECONCILE_INTERVAL", "must be 1m at least")
+	}
+	if u, err := url.Parse(c.PublicURL); c.PublicURL != "" &&
+		(err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "") {
+		fail("BANK_PUBLIC_URL", "must be https://host[:port][/path]")
+	}
+	return errors.Join(errs...)
+}
+
+// webhookURL is where the notifier is told to deliver.
+func (c *Config) webhookURL(bound string) string {
+	base := strings.TrimSuffix(c.PublicURL, "/")
+	if base == "" {
+		base = bound
+	}
+	if strings.HasSuffix(base, WebhookPath) {
+		return base
+	}
+	return base + WebhookPath
+}
+
+// WebhookSecrets is a list of "whsec_…", comma-separated. It prints as ***.
+type WebhookSecrets []webhook.Secret
+
+// UnmarshalText checks and sets the list.
+func (l *WebhookSecrets) UnmarshalText(text []byte) error {
+	return list(text, "whsec_… secret", (*[]webhook.Secret)(l), webhook.ParseSecret)
+}
+
+// IsSecret gives the setting a …_FILE twin.
+func (WebhookSecrets) IsSecret() {}
+
+// PublicKeys is a list of "whpk_…", comma-separated.
+type PublicKeys []webhook.PublicKey
+
+// UnmarshalText checks and sets the list.
+func (l *PublicKeys) UnmarshalText(text []byte) error {
+	return list(text, "whpk_… key", (*[]webhook.PublicKey)(l), webhook.ParsePublicKey)
+}
+
+// Names is a list of names, comma-separated.
+type Names []string
+
+// UnmarshalText checks and sets the list.
+func (l *Names) UnmarshalText(text []byte) error {
+	return list(text, "name", (*[]string)(l), func(name string) (string, error) {
+		if name == "" {
+			return "", errors.New("empty")
+		}
+		return name, nil
+	})
+}
+
+// list reads comma-separated items. Its errors do not repeat them.
+func list[T any](text []byte, what string, into *[]T, parse func(string) (T, error)) error {
+	var all []T
+	for item := range strings.SplitSeq(string(text), ",") {
+		v, err := parse(strings.TrimSpace(item))
+		if err != nil {
+			return fmt.Errorf("item %d is not a %s", len(all)+1, what)
+		}
+		all = append(all, v)
+	}
+	*into = all
+	return nil
+}
