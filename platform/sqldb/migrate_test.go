@@ -102,7 +102,7 @@ INSERT INTO engine VALUES ('all');`
 }
 
 func TestConcurrentMigrate(t *testing.T) {
-	urls := map[string]func(t *testing.T) string{"sqlite": sqldbtest.SQLiteURL, "postgres": sqldbtest.PostgresURL}
+	urls := map[string]func(t testing.TB) string{"sqlite": sqldbtest.SQLiteURL, "postgres": sqldbtest.PostgresURL}
 	for name, makeURL := range urls {
 		t.Run(name, func(t *testing.T) {
 			url := makeURL(t)
@@ -172,7 +172,7 @@ func TestMigrateUntilKilled(t *testing.T) {
 }
 
 func TestMigrateKilledHalfWay(t *testing.T) {
-	urls := map[string]func(t *testing.T) string{"sqlite": sqldbtest.SQLiteURL, "postgres": sqldbtest.PostgresURL}
+	urls := map[string]func(t testing.TB) string{"sqlite": sqldbtest.SQLiteURL, "postgres": sqldbtest.PostgresURL}
 	for name, makeURL := range urls {
 		t.Run(name, func(t *testing.T) {
 			half := 0
