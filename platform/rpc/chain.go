@@ -91,7 +91,7 @@ func New(cfg Config) (*Chain, error) {
 	return c, nil
 }
 
-// Check opens the chain for the registered services: services is grpc.Server.GetServiceInfo. It fails when a method has no
+// Check opens the chain for the registered services: services is grpc.Server.GetServiceInfo, or the union of several. It fails when a method has no
 // entry in the policy, when the policy names a method that is not registered, or when the validation rules of a request
 // message do not compile. Call it once, after registering and before serving.
 func (c *Chain) Check(services map[string]grpc.ServiceInfo) error {
