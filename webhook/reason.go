@@ -65,6 +65,8 @@ const (
 	ReasonInvalidField Reason = "invalid_field"
 	// ReasonIDMismatch: the id in the body is not the webhook-id.
 	ReasonIDMismatch Reason = "id_mismatch"
+	// ReasonNotUnderstood: the store could make nothing of the event.
+	ReasonNotUnderstood Reason = "not_understood"
 )
 
 // ReasonStore: the message is good, but the store could not take it.
@@ -77,7 +79,7 @@ func Reasons() []Reason {
 		ReasonMissingHeader, ReasonDuplicateHeader, ReasonMalformedID, ReasonMalformedTimestamp,
 		ReasonTooOld, ReasonTooNew, ReasonTooManySignatures, ReasonMalformedSignature,
 		ReasonUnknownVersion, ReasonBodyChanged, ReasonNoMatch,
-		ReasonInvalidJSON, ReasonDuplicateKey, ReasonMissingField, ReasonInvalidField, ReasonIDMismatch,
+		ReasonInvalidJSON, ReasonDuplicateKey, ReasonMissingField, ReasonInvalidField, ReasonIDMismatch, ReasonNotUnderstood,
 		ReasonStore,
 	}
 }

@@ -213,13 +213,20 @@ func (r *Receiver) store(w http.ResponseWriter, req *http.Request, d Delivery) O
 	ctx, cancel := context.WithTimeout(req.Context(), r.config.StoreTimeout)
 	defer cancel()
 	o := Observation{Type: d.Event.Type}
-	switch err := r.config.Store.Accept(ctx, d); {
+	err := r.config.Store.Accept(ctx, d)
+	if errors.Is(err, ErrQuarantined) && d.Problem == nil {
+		d.Problem, err = err, nil
+	}
+	switch {
 	case err != nil:
 		w.Header().Set("Retry-After", r.retryAfter)
 		o.Outcome, o.Status, o.Reason, o.Err = Unavailable, http.StatusServiceUnavailable, ReasonStore, err
 		reply(w, o.Status, replyUnavailable)
 	case d.Problem != nil:
 		o.Outcome, o.Status, o.Reason, o.Err = Quarantined, http.StatusAccepted, ReasonOf(d.Problem), d.Problem
+		if o.Reason == "" {
+			o.Reason = ReasonNotUnderstood
+		}
 		reply(w, o.Status, replyAccepted)
 	default:
 		o.Outcome, o.Status = Accepted, http.StatusOK

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -27,6 +28,10 @@ type Delivery struct {
 	Traceparent string
 }
 
+// ErrQuarantined, wrapped by a [Store] with the reason, makes the answer 202: the
+// delivery is kept, and sending it again would change nothing.
+var ErrQuarantined = errors.New("kept, but not understood")
+
 // Store takes deliveries in.
 type Store interface {
 	// Accept returns nil once the delivery is durable, or was already: the
@@ -34,6 +39,9 @@ type Store interface {
 	// lost, also concurrently, and is no error. Any error makes the answer 503
 	// and the sender try again later. Accept should take milliseconds: the work
 	// that the event asks for comes after the answer.
+	//
+	// An error that is [ErrQuarantined] says that the delivery is durable like
+	// one with a Problem, but that its event makes no sense to the application.
 	Accept(ctx context.Context, d Delivery) error
 }
 
