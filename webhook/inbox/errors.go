@@ -1,0 +1,93 @@
+package inbox
+
+import (
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"strings"
+)
+
+var (
+	// ErrFull: more arrivals wait for their commit than the limits allow.
+	ErrFull = errors.New("inbox is full")
+	// ErrClosed: Run has ended or is about to.
+	ErrClosed = errors.New("inbox is closed")
+	// ErrNotFound: no message has this id.
+	ErrNotFound = errors.New("no such message")
+	// ErrBadCursor: the cursor did not come from List.
+	ErrBadCursor = errors.New("bad cursor")
+
+	// errFenced: another holder has the row, or an earlier event of its key is
+	// not done; what was worked out for it must not count.
+	errFenced = errors.New("the lease is lost")
+)
+
+// sqlState is the SQLSTATE of PostgreSQL's drivers, which all have this method.
+func sqlState(err error) string {
+	var e interface{ SQLState() string }
+	if errors.As(err, &e) {
+		return e.SQLState()
+	}
+	return ""
+}
+
+// The result codes of SQLite that matter here.
+const (
+	sqliteBusy       = 5
+	sqliteLocked     = 6
+	sqliteTooBig     = 18
+	sqliteConstraint = 19
+	sqliteMismatch   = 20
+)
+
+// sqliteCode is the primary result code of modernc.org/sqlite's errors.
+func sqliteCode(err error) int {
+	var e interface{ Code() int }
+	if sqlState(err) == "" && errors.As(err, &e) {
+		return e.Code() & 0xff
+	}
+	return 0
+}
+
+// lostRace reports whether a transaction was rolled back only because of
+// another one, so that it may be repeated at once.
+func lostRace(err error) bool {
+	switch sqlState(err) {
+	case "40001", "40P01", "55P03": // serialization failure, deadlock, lock not available
+		return true
+	}
+	code := sqliteCode(err)
+	return code == sqliteBusy || code == sqliteLocked
+}
+
+// badRow reports whether the database took exception to the data itself.
+func badRow(err error) bool {
+	state := sqlState(err)
+	if strings.HasPrefix(state, "22") || strings.HasPrefix(state, "23") || state == "54000" {
+		return true
+	}
+	switch sqliteCode(err) {
+	case sqliteTooBig, sqliteConstraint, sqliteMismatch:
+		return true
+	}
+	return false
+}
+
+// connectionGone reports whether a transaction has lost its connection. The
+// statement to ask with is refused by a transaction that has merely failed, and
+// that refusal has a code.
+func connectionGone(err error) bool {
+	if err == nil {
+		return false
+	}
+	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, sql.ErrTxDone) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return true
+	}
+	state := sqlState(err)
+	if state == "" {
+		return sqliteCode(err) == 0
+	}
+	return strings.HasPrefix(state, "08") || strings.HasPrefix(state, "57")
+}

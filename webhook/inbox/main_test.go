@@ -1,0 +1,327 @@
+package inbox_test
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	_ "github.com/lib/pq"
+	"go.uber.org/goleak"
+	_ "modernc.org/sqlite"
+
+	"hirewire.dev/webhook"
+	"hirewire.dev/webhook/inbox"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv("TEST_POSTGRES_DSN") == "" {
+		fmt.Fprintln(os.Stderr, "SKIPPED postgres: TEST_POSTGRES_DSN is not set, so the inbox is tested on SQLite only")
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// database is one database of a test, with a table for effects.
+type database struct {
+	*sql.DB
+	dialect inbox.Dialect
+	dsn     string
+}
+
+// onEach runs a test on both databases.
+func onEach(t *testing.T, test func(t *testing.T, db *database)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) { test(t, openSQLite(t)) })
+	t.Run("postgres", func(t *testing.T) { test(t, openPostgres(t)) })
+}
+
+func openSQLite(t testing.TB) *database {
+	t.Helper()
+	return sqliteAt(t, filepath.Join(t.TempDir(), "inbox.db"))
+}
+
+func sqliteAt(t testing.TB, path string) *database {
+	t.Helper()
+	dsn := "file:" + path + "?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
+		"&_time_integer_format=unix_micro&_inttotime=1"
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1)
+	return prepare(t, &database{DB: db, dialect: inbox.SQLite, dsn: dsn})
+}
+
+// openPostgres makes a schema of the test's own.
+func openPostgres(t testing.TB) *database {
+	t.Helper()
+	dsn := os.Getenv("TEST_POSTGRES_DSN")
+	if dsn == "" {
+		t.Skip("SKIPPED postgres: TEST_POSTGRES_DSN is not set")
+	}
+	admin, err := sql.Open("postgres", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema := fmt.Sprintf("inbox_test_%d_%d", os.Getpid(), time.Now().UnixNano())
+	if _, err := admin.Exec("CREATE SCHEMA " + schema); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		admin.Exec("DROP SCHEMA " + schema + " CASCADE")
+		admin.Close()
+	})
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	q.Set("search_path", schema)
+	q.Set("application_name", schema)
+	u.RawQuery = q.Encode()
+	db, err := sql.Open("postgres", u.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(6)
+	db.SetMaxIdleConns(6)
+	return prepare(t, &database{DB: db, dialect: inbox.PostgreSQL, dsn: schema})
+}
+
+func prepare(t testing.TB, db *database) *database {
+	t.Helper()
+	t.Cleanup(func() { db.Close() })
+	if err := inbox.Migrate(context.Background(), db.DB, db.dialect); err != nil {
+		t.Fatal(err)
+	}
+	// No unique key: an effect that happens twice must show.
+	nth := "nth bigserial"
+	if db.dialect == inbox.SQLite {
+		nth = "nth integer PRIMARY KEY"
+	}
+	if _, err := db.Exec("CREATE TABLE IF NOT EXISTS effects (" + nth + ", id text NOT NULL, key text NOT NULL, n bigint NOT NULL)"); err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+// effect is a handler that records that it happened.
+func effect(ctx context.Context, tx *sql.Tx, e *inbox.Event) error {
+	_, err := tx.ExecContext(ctx, "INSERT INTO effects (id, key, n) VALUES ($1, $2, $3)", e.ID, e.Subject.Key, e.Subject.Version)
+	return err
+}
+
+// payload is the data of the tests' events.
+type payload struct {
+	Key string `json:"key"`
+	N   int64  `json:"n"`
+}
+
+func subject(e webhook.Event) (inbox.Subject, error) {
+	var p payload
+	if err := json.Unmarshal(e.Data, &p); err != nil {
+		return inbox.Subject{}, err
+	}
+	if p.Key == "refuse" {
+		return inbox.Subject{}, errors.New("no such employee id")
+	}
+	return inbox.Subject{Key: p.Key, Version: p.N}, nil
+}
+
+// delivery is a message as a receiver hands it over.
+func delivery(id, key string, n int64) webhook.Delivery {
+	data, err := json.Marshal(payload{key, n})
+	if err != nil {
+		panic(err)
+	}
+	body := fmt.Appendf(nil, `{"id":%q,"type":"employee.created","timestamp":"2026-11-20T09:00:00Z","data":%s}`, id, data)
+	event, err := webhook.ParseEvent(body)
+	if err != nil {
+		panic(err)
+	}
+	at := time.Now().UTC()
+	return webhook.Delivery{
+		Verification: webhook.Verification{ID: id, SentAt: at.Truncate(time.Second), Kind: webhook.KindHMAC},
+		Body:         body, Event: event, ReceivedAt: at, Attempt: 2,
+		Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+	}
+}
+
+// journal collects observations.
+type journal struct {
+	mu     sync.Mutex
+	counts map[inbox.What]int
+	all    []inbox.Observation
+}
+
+func (j *journal) observe(o inbox.Observation) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.counts == nil {
+		j.counts = map[inbox.What]int{}
+	}
+	j.counts[o.What] += max(o.Count, 1)
+	j.all = append(j.all, o)
+}
+
+func (j *journal) count(w inbox.What) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.counts[w]
+}
+
+func (j *journal) of(w inbox.What) (of []inbox.Observation) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, o := range j.all {
+		if o.What == w {
+			of = append(of, o)
+		}
+	}
+	return of
+}
+
+// process is an inbox that runs.
+type process struct {
+	*inbox.Inbox
+	journal journal
+	stop    func() // ends Run and waits for it
+}
+
+func config(db *database) inbox.Config {
+	return inbox.Config{
+		DB: db.DB, Dialect: db.dialect, Handle: effect, Subject: subject,
+		Poll: 20 * time.Millisecond,
+		Backoff: func(int) time.Duration {
+			return 10 * time.Millisecond
+		},
+	}
+}
+
+func start(t testing.TB, c inbox.Config) *process {
+	t.Helper()
+	p := &process{}
+	c.Observe = p.journal.observe
+	box, err := inbox.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Inbox = box
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- box.Run(ctx) }()
+	var stopped atomic.Bool
+	p.stop = func() {
+		if stopped.Swap(true) {
+			return
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	}
+	t.Cleanup(p.stop)
+	return p
+}
+
+// accept stores and fails the test if that fails.
+func (p *process) accept(t testing.TB, ds ...webhook.Delivery) {
+	t.Helper()
+	for _, d := range ds {
+		if err := p.Accept(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// acceptAll stores from 32 goroutines.
+func acceptAll(t testing.TB, p *process, ds []webhook.Delivery) {
+	t.Helper()
+	var wg sync.WaitGroup
+	next := make(chan webhook.Delivery)
+	for range 32 {
+		wg.Go(func() {
+			for d := range next {
+				if err := p.Accept(t.Context(), d); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for _, d := range ds {
+		next <- d
+	}
+	close(next)
+	wg.Wait()
+}
+
+// eventually waits for a condition.
+func eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// idle waits until nothing is open.
+func idle(t testing.TB, db *database) {
+	t.Helper()
+	eventually(t, "no open messages", func() bool {
+		return query[int](t, db, "SELECT count(*) FROM inbox_events WHERE status IN ('PENDING', 'FAILED')") == 0
+	})
+}
+
+func query[T any](t testing.TB, db *database, text string, args ...any) T {
+	t.Helper()
+	var out T
+	if err := db.QueryRow(text, args...).Scan(&out); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return out
+}
+
+// statuses is a summary such as "3 PROCESSED, 1 FAILED".
+func statuses(t testing.TB, db *database) string {
+	t.Helper()
+	rows, err := db.Query("SELECT status, count(*) FROM inbox_events GROUP BY status ORDER BY status DESC")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var out []string
+	for rows.Next() {
+		var status string
+		var n int
+		if err := rows.Scan(&status, &n); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, fmt.Sprintf("%d %s", n, status))
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(out, ", ")
+}
+
+// effects checks that each id had exactly one effect and returns how many.
+func effects(t testing.TB, db *database) int {
+	t.Helper()
+	total := query[int](t, db, "SELECT count(*) FROM effects")
+	if ids := query[int](t, db, "SELECT count(DISTINCT id) FROM effects"); ids != total {
+		t.Errorf("%d effects for %d ids", total, ids)
+	}
+	return total
+}
