@@ -36,9 +36,10 @@ func double(_ context.Context, batch []int) []result {
 }
 
 // run runs a committer until the test ends and returns what ends it earlier.
-func run(t testing.TB, cfg config) (*committer, func()) {
+func run(tb testing.TB, cfg config) (*committer, func()) {
+	tb.Helper()
 	c := groupcommit.New(cfg)
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()
 	var once sync.Once
@@ -46,11 +47,11 @@ func run(t testing.TB, cfg config) (*committer, func()) {
 		once.Do(func() {
 			cancel()
 			if err := <-ended; err != nil {
-				t.Errorf("Run: %v", err)
+				tb.Errorf("Run: %v", err)
 			}
 		})
 	}
-	t.Cleanup(stop)
+	tb.Cleanup(stop)
 	return c, stop
 }
 

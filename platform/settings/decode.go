@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -13,7 +14,7 @@ import (
 
 // decode sets a value from text. Errors of our own types never repeat the text.
 func decode(v *kong.Value, text string) error {
-	if u, ok := v.Target.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Target.Addr()); ok {
 		return u.UnmarshalText([]byte(text))
 	}
 	v.Target.SetZero()

@@ -118,7 +118,7 @@ func Parse(cfg any, args []string, opts ...Option) error {
 func parseArgs(k *kong.Kong, args []string) (ctx *kong.Context, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			if v != ErrHelp {
+			if e, ok := v.(error); !ok || !errors.Is(e, ErrHelp) {
 				panic(v)
 			}
 			err = ErrHelp
@@ -169,7 +169,7 @@ func isSecret(flag *kong.Flag) bool {
 	if flag.Tag.Has("secret") {
 		return true
 	}
-	_, ok := reflect.New(flag.Target.Type()).Interface().(interface{ IsSecret() })
+	_, ok := reflect.TypeAssert[interface{ IsSecret() }](reflect.New(flag.Target.Type()))
 	return ok
 }
 
@@ -194,7 +194,7 @@ func (p *parser) help(v *kong.Value) string {
 
 // placeholder stands for a value in --help.
 func placeholder(target reflect.Value) string {
-	if v, ok := target.Interface().(interface{ placeholder() string }); ok {
+	if v, ok := reflect.TypeAssert[interface{ placeholder() string }](target); ok {
 		return v.placeholder()
 	}
 	switch {

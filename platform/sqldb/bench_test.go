@@ -13,6 +13,7 @@ import (
 )
 
 func benchEngines(b *testing.B, run func(b *testing.B, db *sqldb.DB)) {
+	b.Helper()
 	for name, url := range map[string]func(testing.TB) string{"sqlite": sqldbtest.SQLiteURL, "postgres": sqldbtest.PostgresURL} {
 		b.Run(name, func(b *testing.B) {
 			db := sqldbtest.Open(b, url(b))

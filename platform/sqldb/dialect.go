@@ -142,10 +142,8 @@ func token(s string) string {
 	case c == '\'' || c == '"':
 		return s[:quoted(s, c)]
 	case strings.HasPrefix(s, "--"):
-		if i := strings.IndexByte(s, '\n'); i >= 0 {
-			return s[:i]
-		}
-		return s
+		line, _, _ := strings.Cut(s, "\n")
+		return line
 	case strings.HasPrefix(s, "/*"):
 		if i := strings.Index(s[2:], "*/"); i >= 0 {
 			return s[:i+4]

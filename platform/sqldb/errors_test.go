@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
 
 	"hirewire.dev/platform/sqldb"
 	"hirewire.dev/platform/sqldb/sqldbtest"
@@ -27,7 +28,7 @@ func classOf(err error) class {
 }
 
 func TestErrorClasses(t *testing.T) {
-	code := func(c string) error { return &pq.Error{Code: pq.ErrorCode(c)} }
+	code := func(c string) error { return &pq.Error{Code: pqerror.Code(c)} }
 	tests := []struct {
 		name string
 		err  error

@@ -37,7 +37,7 @@ func (db *DB) Listen(ctx context.Context, channel string, wake func(payload stri
 		if time.Since(connected) > listenMaxWait {
 			wait = listenFirstWait
 		}
-		timer := time.NewTimer(wait/2 + rand.N(wait))
+		timer := time.NewTimer(wait/2 + rand.N(wait)) //nolint:gosec // jitter
 		select {
 		case <-ctx.Done():
 		case <-timer.C:

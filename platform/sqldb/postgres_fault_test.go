@@ -85,6 +85,7 @@ func TestStatementIsNeverRunTwice(t *testing.T) {
 	}
 	for name, run := range statements {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			direct, db, proxy, _ := behindProxy(t)
 			proxy.Add(pgproxy.Rule{Kind: pgproxy.Complete, Text: "INSERT", N: 1, Action: pgproxy.Cut})
 			err := run(t.Context(), db)
@@ -166,73 +167,84 @@ func TestCommitOutcomes(t *testing.T) {
 // and the pool is whole when the server is back.
 func TestFrozenServer(t *testing.T) {
 	t.Parallel()
-	_, db, proxy, _ := behindProxy(t, sqldb.MaxOpenConns(3))
-	ctx := t.Context()
-	prepared, err := db.PrepareContext(ctx, `INSERT INTO log VALUES ($1)`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer prepared.Close()
-	calls := map[string]func(ctx context.Context) error{
-		"ready": db.Ready,
-		"ping":  db.PingContext,
-		"exec": func(ctx context.Context) error {
+	type call func(ctx context.Context, db *sqldb.DB, freeze func()) error
+	calls := map[string]call{
+		"ready": func(ctx context.Context, db *sqldb.DB, freeze func()) error { freeze(); return db.Ready(ctx) },
+		"ping":  func(ctx context.Context, db *sqldb.DB, freeze func()) error { freeze(); return db.PingContext(ctx) },
+		"exec": func(ctx context.Context, db *sqldb.DB, freeze func()) error {
+			freeze()
 			_, err := db.ExecContext(ctx, `INSERT INTO log VALUES ($1)`, "x")
 			return err
 		},
-		"prepared": func(ctx context.Context) error { _, err := prepared.ExecContext(ctx, "x"); return err },
-		"prepare": func(ctx context.Context) error {
+		"prepare": func(ctx context.Context, db *sqldb.DB, freeze func()) error {
+			freeze()
 			st, err := db.PrepareContext(ctx, `SELECT 1`)
-			if err == nil {
-				_ = st.Close()
+			if err != nil {
+				return err
 			}
+			defer st.Close()
+			return nil
+		},
+		"prepared": func(ctx context.Context, db *sqldb.DB, freeze func()) error {
+			st, err := db.PrepareContext(ctx, `INSERT INTO log VALUES ($1)`)
+			if err != nil {
+				return err
+			}
+			defer st.Close()
+			freeze()
+			_, err = st.ExecContext(ctx, "x")
 			return err
 		},
-		"begin": func(ctx context.Context) error { return db.InTx(ctx, func(*sqldb.Tx) error { return nil }) },
-		"rows": func(ctx context.Context) error {
-			proxy.Thaw()
+		"rows": func(ctx context.Context, db *sqldb.DB, freeze func()) error {
 			rows, err := db.QueryContext(ctx, `SELECT repeat('x', 1000) FROM generate_series(1, 100000)`)
 			if err != nil {
 				return err
 			}
 			defer rows.Close()
-			proxy.Freeze()
+			freeze()
 			for rows.Next() {
 			}
 			return rows.Err()
 		},
-		"in transaction": func(ctx context.Context) error {
-			proxy.Thaw()
+		"begin": func(ctx context.Context, db *sqldb.DB, freeze func()) error {
+			freeze()
+			return db.InTx(ctx, func(*sqldb.Tx) error { return nil })
+		},
+		"in transaction": func(ctx context.Context, db *sqldb.DB, freeze func()) error {
 			return db.InTx(ctx, func(tx *sqldb.Tx) error {
-				proxy.Freeze()
+				freeze()
 				_, err := tx.ExecContext(ctx, `INSERT INTO log VALUES ('x')`)
 				return err
 			})
 		},
-		"commit": func(ctx context.Context) error {
-			proxy.Thaw()
-			return db.InTx(ctx, func(*sqldb.Tx) error { proxy.Freeze(); return nil })
+		"commit": func(ctx context.Context, db *sqldb.DB, freeze func()) error {
+			return db.InTx(ctx, func(*sqldb.Tx) error { freeze(); return nil })
+		},
+		"new connection": func(ctx context.Context, db *sqldb.DB, freeze func()) error {
+			db.SetMaxIdleConns(0)
+			freeze()
+			return db.Ready(ctx)
 		},
 	}
 	for name, call := range calls {
 		t.Run(name, func(t *testing.T) {
-			if err := db.Ready(ctx); err != nil {
-				t.Fatal(err)
-			}
-			proxy.Freeze()
-			defer proxy.Thaw()
-			const limit = 200 * time.Millisecond
-			cctx, cancel := context.WithTimeout(ctx, limit)
+			t.Parallel()
+			_, db, proxy, _ := behindProxy(t, sqldb.MaxOpenConns(1))
+			const limit = 300 * time.Millisecond
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
 			started := time.Now()
-			err := call(cctx)
-			if !errors.Is(err, context.DeadlineExceeded) {
+			if err := call(ctx, db, proxy.Freeze); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("error: %v", err)
 			}
 			if d := time.Since(started); d > limit+1200*time.Millisecond {
 				t.Errorf("took %v", d)
 			}
-			if n := db.Stats().InUse; n > 1 { // the rollback of a lost transaction may still be under way
+			proxy.Thaw()
+			if err := db.Ready(t.Context()); err != nil { // on the pool's only connection
+				t.Errorf("afterwards: %v", err)
+			}
+			if n := db.Stats().InUse; n != 0 {
 				t.Errorf("%d connections in use", n)
 			}
 		})
@@ -309,7 +321,6 @@ func TestStatementTimeoutIsUnavailable(t *testing.T) {
 
 // Connections that died while idle cost nobody an error.
 func TestIdleConnectionsThatDied(t *testing.T) {
-	t.Parallel()
 	direct, db, proxy, _ := behindProxy(t)
 	kills := map[string]func(){
 		"cut": proxy.CutAll,

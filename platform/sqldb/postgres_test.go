@@ -45,15 +45,14 @@ func TestCopyOnPostgres(t *testing.T) {
 		if err != nil {
 			return err
 		}
+		defer st.Close()
 		for n := range 1000 {
 			if _, err := st.ExecContext(t.Context(), n, n); err != nil {
 				return err
 			}
 		}
-		if _, err := st.ExecContext(t.Context()); err != nil {
-			return err
-		}
-		return st.Close()
+		_, err = st.ExecContext(t.Context())
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -47,7 +47,6 @@ type options struct {
 	statementTimeout time.Duration
 	lockTimeout      time.Duration
 	applicationName  string
-	sqlitePragmas    []string
 }
 
 // MaxOpenConns bounds the connection pool (the reading one on SQLite).

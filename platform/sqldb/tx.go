@@ -47,7 +47,7 @@ func (db *DB) InTx(ctx context.Context, fn func(tx *Tx) error) error {
 		if err == nil || !repeat || attempt == txAttempts || time.Since(started) > db.retryFor {
 			return err
 		}
-		timer := time.NewTimer(wait/2 + rand.N(wait))
+		timer := time.NewTimer(wait/2 + rand.N(wait)) //nolint:gosec // jitter
 		select {
 		case <-ctx.Done():
 			timer.Stop()

@@ -37,7 +37,7 @@ func TestInTxIsAllOrNothing(t *testing.T) {
 				return end()
 			}
 		}
-		if err := db.InTx(t.Context(), two(func() error { return errBoom })); err != errBoom {
+		if err := db.InTx(t.Context(), two(func() error { return errBoom })); !errors.Is(err, errBoom) {
 			t.Errorf("fn's error comes back as %v", err)
 		}
 		func() {

@@ -44,64 +44,62 @@ func OpenPostgres(t *testing.T) *sqldb.DB {
 }
 
 // Open opens url and closes it when the test ends.
-func Open(t testing.TB, url string, opts ...sqldb.Option) *sqldb.DB {
-	t.Helper()
-	db, err := sqldb.Open(t.Context(), url, opts...)
+func Open(tb testing.TB, url string, opts ...sqldb.Option) *sqldb.DB {
+	tb.Helper()
+	db, err := sqldb.Open(tb.Context(), url, opts...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := db.Close(); err != nil {
-			t.Errorf("close: %v", err)
+			tb.Errorf("close: %v", err)
 		}
 	})
 	return db
 }
 
 // SQLiteURL is the URL of a new SQLite file in the test's own folder.
-func SQLiteURL(t testing.TB) string {
-	t.Helper()
-	return "sqlite:" + filepath.Join(t.TempDir(), "test-"+strings.ToLower(rand.Text()[:8])+".db")
+func SQLiteURL(tb testing.TB) string {
+	tb.Helper()
+	return "sqlite:" + filepath.Join(tb.TempDir(), "test-"+strings.ToLower(rand.Text()[:8])+".db")
 }
 
 // PostgresURL creates a database in the test cluster, dropped when the test
 // ends, and gives its URL. It skips the test, loudly, when no cluster is named.
-func PostgresURL(t testing.TB) string {
-	t.Helper()
-	requirePostgres(t)
+func PostgresURL(tb testing.TB) string {
+	tb.Helper()
+	requirePostgres(tb)
 	admin := os.Getenv(PostgresEnv)
 	name := "hw_" + strings.ToLower(rand.Text())
-	exec(t, t.Context(), admin, "CREATE DATABASE "+name)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+	exec(tb.Context(), tb, admin, "CREATE DATABASE "+name)
+	tb.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), time.Minute)
 		defer cancel()
-		exec(t, ctx, admin, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
+		exec(ctx, tb, admin, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
 	})
 	u, err := url.Parse(admin)
 	if err != nil {
-		t.Fatalf("%s is malformed", PostgresEnv)
+		tb.Fatalf("%s is malformed", PostgresEnv)
 	}
 	u.Path = "/" + name
 	return u.String()
 }
 
-func exec(t testing.TB, ctx context.Context, url, query string) {
-	t.Helper()
+func exec(ctx context.Context, tb testing.TB, url, query string) {
+	tb.Helper()
 	db, err := sqldb.Open(ctx, url, sqldb.MaxOpenConns(1))
 	if err != nil {
-		t.Errorf("test cluster: %v", err)
-		t.FailNow()
+		tb.Fatalf("test cluster: %v", err)
 	}
 	defer db.Close()
 	if _, err := db.ExecContext(ctx, query); err != nil {
-		t.Errorf("test cluster: %v", err)
-		t.FailNow()
+		tb.Fatalf("test cluster: %v", err)
 	}
 }
 
-func requirePostgres(t testing.TB) {
-	t.Helper()
+func requirePostgres(tb testing.TB) {
+	tb.Helper()
 	if os.Getenv(PostgresEnv) == "" {
-		t.Skipf("SKIPPED postgres: %s is not set, so nothing here was tested on PostgreSQL", PostgresEnv)
+		tb.Skipf("SKIPPED postgres: %s is not set, so nothing here was tested on PostgreSQL", PostgresEnv)
 	}
 }

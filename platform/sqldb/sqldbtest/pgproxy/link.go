@@ -165,9 +165,6 @@ func (l *link) readClient(typ byte, body []byte) (Kind, string) {
 }
 
 func cstring(b []byte) (s string, rest []byte) {
-	i := bytes.IndexByte(b, 0)
-	if i < 0 {
-		return string(b), nil
-	}
-	return string(b[:i]), b[i+1:]
+	before, after, _ := bytes.Cut(b, []byte{0})
+	return string(before), after
 }
