@@ -2,6 +2,7 @@ package grpcapi
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -37,7 +38,7 @@ func (s *Subscriptions) CreateSubscription(ctx context.Context, req *notifierv1.
 	in := req.GetSubscription()
 	since, err := parseStartFrom(in.GetStartFrom())
 	if err != nil {
-		return nil, err
+		return nil, inField("subscription", err)
 	}
 	draft := subscription.Draft{Secret: in.GetSecret(), Since: since, RequestID: req.GetRequestId()}
 	for _, f := range fields {
@@ -45,11 +46,11 @@ func (s *Subscriptions) CreateSubscription(ctx context.Context, req *notifierv1.
 			continue
 		}
 		if err := f.set(&draft.Subscription, in); err != nil {
-			return nil, err
+			return nil, inField("subscription", err)
 		}
 	}
 	if draft.Signature, err = enum("signature", protoToSignature, in.GetSignature()); err != nil {
-		return nil, err
+		return nil, inField("subscription", err)
 	}
 	shown, err := s.service.Create(ctx, caller(ctx), draft)
 	if err != nil {
@@ -69,7 +70,7 @@ func parseStartFrom(text string) (*subscription.Since, error) {
 	var t time.Time
 	// UnmarshalText is strict where time.Parse is not.
 	if err := t.UnmarshalText([]byte(text)); err != nil || t.Year() < 2000 {
-		return nil, invalidArgument("subscription.start_from", "must be NOW, EARLIEST or a time such as 2026-11-20T09:00:00Z")
+		return nil, invalidField("start_from", "must be NOW, EARLIEST or a time such as 2026-11-20T09:00:00Z")
 	}
 	return &subscription.Since{Time: t.UTC().Truncate(time.Microsecond)}, nil
 }
@@ -123,7 +124,7 @@ func (s *Subscriptions) UpdateSubscription(ctx context.Context, req *notifierv1.
 	r, err := s.service.Update(ctx, caller(ctx), in.GetId(), in.GetEtag(), func(s *subscription.Subscription) error {
 		for _, f := range changes {
 			if f.fixed != nil && f.fixed(*s, in) {
-				return invalidArgument("subscription."+f.name, f.why)
+				return invalidField(f.name, f.why)
 			}
 			if f.set != nil {
 				if err := f.set(s, in); err != nil {
@@ -202,15 +203,20 @@ func (s *Subscriptions) SendTestEvent(ctx context.Context, req *notifierv1.SendT
 
 // inField says of which field of the request the domain speaks.
 func inField(name string, err error) error {
-	if e, ok := err.(*subscription.InvalidError); ok { //nolint:errorlint // As the domain returned it.
+	if e, ok := errors.AsType[*subscription.InvalidError](err); ok {
 		named := &subscription.InvalidError{Violations: make([]subscription.Violation, len(e.Violations))}
 		for i, v := range e.Violations {
 			named.Violations[i] = subscription.Violation{Field: name + "." + v.Field, Reason: v.Reason}
 		}
 		return named
 	}
-	if e, ok := err.(*access.InvalidError); ok { //nolint:errorlint // As the domain returned it.
+	if e, ok := errors.AsType[*access.InvalidError](err); ok {
 		return &access.InvalidError{Field: name + "." + e.Field, Reason: e.Reason}
 	}
 	return err
+}
+
+// invalidField is a field that cannot even be put into the domain's words.
+func invalidField(name, reason string) error {
+	return &subscription.InvalidError{Violations: []subscription.Violation{{Field: name, Reason: reason}}}
 }

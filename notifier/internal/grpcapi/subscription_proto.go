@@ -79,7 +79,7 @@ func setSchedule(s *domain, in *message) error {
 	s.Schedule = nil
 	for i, d := range in.GetRetrySchedule() {
 		if err := d.CheckValid(); err != nil {
-			return invalidArgument(fmt.Sprintf("subscription.retry_schedule[%d]", i), "is not a valid duration")
+			return invalidField(fmt.Sprintf("retry_schedule[%d]", i), "is not a valid duration")
 		}
 		s.Schedule = append(s.Schedule, d.AsDuration().Truncate(time.Microsecond))
 	}
@@ -130,7 +130,7 @@ func enum[E interface {
 	if w, ok := words[e]; ok {
 		return w, nil
 	}
-	return "", invalidArgument("subscription."+name, "is not a known value")
+	return "", invalidField(name, "is not a known value")
 }
 
 var (
