@@ -64,20 +64,27 @@ func config(url string, secret webhook.Secret) Config {
 
 func start(t *testing.T, url string, change func(*Config)) *bank {
 	t.Helper()
-	secret := webhook.NewSecret()
-	cfg := config(url, secret)
+	cfg := config(url, webhook.NewSecret())
 	if change != nil {
 		change(&cfg)
 	}
-	if len(cfg.WebhookSecrets) > 0 {
-		secret = cfg.WebhookSecrets[0]
-	}
+	b := startUnready(t, cfg)
+	await(t, "readiness", func() bool { return b.get(t, "/readyz", "").status == http.StatusOK })
+	return b
+}
+
+// startUnready does not wait until the bank is ready.
+func startUnready(t *testing.T, cfg Config) *bank {
+	t.Helper()
 	log := &testLog{t: t}
 	s, err := New(t.Context(), cfg, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bank{Service: s, secret: secret, client: newClient()}
+	b := &bank{Service: s, client: newClient()}
+	if len(cfg.WebhookSecrets) > 0 {
+		b.secret = cfg.WebhookSecrets[0]
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -91,7 +98,6 @@ func start(t *testing.T, url string, change func(*Config)) *bank {
 	})
 	t.Cleanup(b.stop)
 	b.api = b.dial(t, operatorKey)
-	await(t, "readiness", func() bool { return b.get(t, "/readyz", "").status == http.StatusOK })
 	return b
 }
 
