@@ -73,6 +73,9 @@ func (db *DB) Migrate(ctx context.Context, set string, files fs.FS) (err error) 
 // CREATE TABLE IF NOT EXISTS, which races with itself.
 func (db *DB) locked(ctx context.Context, pool *sqlx.DB, fn func(tx *sqlx.Tx) error) error {
 	tx, err := pool.BeginTxx(ctx, nil)
+	for IsRetryable(err) && ctx.Err() == nil { // another process migrates; each try waits a while
+		tx, err = pool.BeginTxx(ctx, nil)
+	}
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}

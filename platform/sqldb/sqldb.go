@@ -59,8 +59,9 @@ func StatementTimeout(d time.Duration) Option {
 	return func(o *options) { o.statementTimeout = d }
 }
 
-// LockTimeout bounds each wait for a lock, and on SQLite the wait for the
-// write lock. The default is 5 s. A lock_timeout in the URL wins.
+// LockTimeout bounds each wait for a lock on PostgreSQL, and the wait of a
+// transaction for the write lock of another process on SQLite, to about the
+// double. The default is 5 s. A lock_timeout in the URL wins.
 func LockTimeout(d time.Duration) Option { return func(o *options) { o.lockTimeout = d } }
 
 // ApplicationName is what PostgreSQL shows in pg_stat_activity. An

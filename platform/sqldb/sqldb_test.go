@@ -199,7 +199,7 @@ func TestSQLitePathsAndPermissions(t *testing.T) {
 		}
 	}
 	want := map[string]string{
-		"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "5000", "temp_store": "2",
+		"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "1000", "temp_store": "2",
 	}
 	for pragma, value := range want {
 		var got string

@@ -4,10 +4,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -16,8 +18,9 @@ import (
 
 const (
 	sqliteReaders = 4
-	// A migration of another process may hold the lock for long; ctx bounds the wait.
-	migrationBusyTimeout = time.Hour
+	// SQLite's own wait for the write lock does not look at the context, so it
+	// is kept short; InTx and Migrate, which do, wait on.
+	maxBusyTimeout = time.Second
 )
 
 func openSQLite(path string, o options) (*DB, error) {
@@ -27,12 +30,7 @@ func openSQLite(path string, o options) (*DB, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("sqlite: %w", err)
 	}
-	// The log and the shared memory beside the file take its permissions.
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("sqlite: %w", err)
-	}
-	if err := file.Close(); err != nil {
+	if err := createPrivate(path); err != nil {
 		return nil, fmt.Errorf("sqlite: %w", err)
 	}
 	writer, err := sqlitePool(path, o.lockTimeout, writing)
@@ -50,8 +48,27 @@ func openSQLite(path string, o options) (*DB, error) {
 	reader.SetMaxIdleConns(o.maxConns)
 	return &DB{
 		DB: writer, Engine: SQLite, reader: reader,
-		openMigration: func() (*sqlx.DB, error) { return sqlitePool(path, migrationBusyTimeout, writing) },
+		openMigration: func() (*sqlx.DB, error) { return sqlitePool(path, maxBusyTimeout, writing) },
 	}, nil
+}
+
+var creating sync.Mutex
+
+// createPrivate creates the file, if it is not there, for its owner only; the
+// log and the shared memory beside it take its permissions. A file that exists
+// is not touched: closing any descriptor of it would drop the locks that
+// SQLite holds on it elsewhere in this process (POSIX fcntl locks).
+func createPrivate(path string) error {
+	creating.Lock()
+	defer creating.Unlock()
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return file.Close()
 }
 
 type access bool
@@ -64,7 +81,7 @@ const (
 // sqlitePool opens a pool of one connection that is never closed while idle.
 func sqlitePool(path string, busy time.Duration, mode access) (*sqlx.DB, error) {
 	q := url.Values{}
-	q.Set("_busy_timeout", strconv.FormatInt(busy.Milliseconds(), 10))
+	q.Set("_busy_timeout", strconv.FormatInt(min(busy, maxBusyTimeout).Milliseconds(), 10))
 	q.Set("_journal_mode", "WAL")
 	q.Set("_synchronous", "FULL") // a commit is on the disk before it is acknowledged
 	q.Set("_foreign_keys", "1")
