@@ -199,7 +199,7 @@ func TestEmailKey(t *testing.T) {
 	}
 }
 
-func TestWith(t *testing.T) {
+func TestPatch(t *testing.T) {
 	before := ada().Hired("emp_1", time.Date(2026, 11, 20, 9, 0, 0, 123456789, time.UTC))
 	from := employee.Employee{GivenName: " Augusta ", JobTitle: "", Email: "augusta@example.com", Version: 99, ID: "other", Status: employee.Terminated}
 	for _, tt := range []struct {
@@ -219,7 +219,7 @@ func TestWith(t *testing.T) {
 		{name: "nothing", want: func(*employee.Employee) {}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := before.With(from, tt.mask)
+			patch, err := employee.NewPatch(from, tt.mask)
 			if tt.field != "" {
 				if invalid, ok := errors.AsType[*employee.InvalidError](err); !ok || invalid.Field != tt.field {
 					t.Fatalf("got %v, want %s at fault", err, tt.field)
@@ -231,7 +231,7 @@ func TestWith(t *testing.T) {
 			}
 			want := before
 			tt.want(&want)
-			if diff := cmp.Diff(want, got); diff != "" {
+			if diff := cmp.Diff(want, patch.Apply(before)); diff != "" {
 				t.Error(diff)
 			}
 		})

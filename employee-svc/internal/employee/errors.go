@@ -20,6 +20,8 @@ var (
 	ErrTerminated = errors.New("the employment is terminated")
 	// ErrVersionConflict: the employee has another version than the change expects.
 	ErrVersionConflict = errors.New("the employee has another version")
+	// ErrUnavailable: the store did not answer in time. Whether a change was stored is unknown.
+	ErrUnavailable = errors.New("the employees cannot be reached in time")
 )
 
 // InvalidError says which field breaks which rule. It never holds the value.

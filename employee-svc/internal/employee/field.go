@@ -25,7 +25,7 @@ var fields = []field{
 	{"currency", func(e *Employee) *string { return &e.Currency }, cleanCurrency},
 }
 
-// ownFields are set by the service; an update that names one leaves it as it is (AIP-203).
+// ownFields are set by the service.
 var ownFields = map[string]bool{"id": true, "status": true, "version": true, "created_at": true, "updated_at": true}
 
 // Clean is e as it is stored: texts in Unicode normalisation form C, without white space around names, titles and
@@ -48,22 +48,53 @@ func (e Employee) Clean() (Employee, error) {
 	return e, nil
 }
 
-// With is e with the named fields taken from another, and then Clean. Names of the service's own fields change nothing;
-// "*" names all that HR sets. The error is InvalidErrors; a name that is no field is one on update_mask.
-func (e Employee) With(from Employee, names []string) (Employee, error) {
+// Patch is new content for some fields.
+type Patch struct {
+	from   Employee
+	fields []*field
+}
+
+// NewPatch takes the named fields from an employee and cleans them. Names of the service's own fields change nothing
+// (AIP-203); "*" names all that HR sets. The error is InvalidErrors; a name that is no field is one on update_mask.
+func NewPatch(from Employee, names []string) (Patch, error) {
+	named := make([]bool, len(fields))
 	for _, name := range names {
 		known := ownFields[name]
 		for i := range fields {
-			if f := &fields[i]; name == f.name || name == "*" {
-				*f.of(&e) = *f.of(&from)
-				known = true
+			if name == fields[i].name || name == "*" {
+				named[i], known = true, true
 			}
 		}
 		if !known {
-			return Employee{}, InvalidErrors{{Field: "update_mask", Reason: "names a path that is no field of an employee"}}
+			return Patch{}, InvalidErrors{{Field: "update_mask", Reason: "names a path that is no field of an employee"}}
 		}
 	}
-	return e.Clean()
+	p := Patch{from: from}
+	var broken InvalidErrors
+	for i, f := range fields {
+		if !named[i] {
+			continue
+		}
+		content := f.of(&p.from)
+		clean, reason := f.clean(*content)
+		if reason != "" {
+			broken = append(broken, &InvalidError{Field: f.name, Reason: reason})
+		}
+		*content = clean
+		p.fields = append(p.fields, &fields[i])
+	}
+	if broken != nil {
+		return Patch{}, broken
+	}
+	return p, nil
+}
+
+// Apply is e with the new content. What was clean stays so: every rule is about one field.
+func (p Patch) Apply(e Employee) Employee {
+	for _, f := range p.fields {
+		*f.of(&e) = *f.of(&p.from)
+	}
+	return e
 }
 
 // SetFields names the fields of e that are not empty.

@@ -47,7 +47,9 @@ func (d *remover) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			d.flush(context.WithoutCancel(ctx))
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+			defer cancel()
+			d.flush(last)
 			return
 		case <-d.wake:
 		}

@@ -34,6 +34,12 @@ func (s *Store) Get(ctx context.Context, employeeID string) (employee.Employee, 
 	return e, nil
 }
 
+const (
+	// pageBytes is about the most that a page takes as a message: below the size that gRPC clients accept.
+	pageBytes     = 768 << 10
+	employeeBytes = 150 // besides its texts
+)
+
 // List reads a page of the walk. It sees everything that was committed when it began.
 func (s *Store) List(ctx context.Context, q employee.Query) (employee.Page, error) {
 	if q.After == 0 && !q.UpdatedAfter.IsZero() {
@@ -50,8 +56,9 @@ func (s *Store) List(ctx context.Context, q employee.Query) (employee.Page, erro
 	defer rows.Close()
 	var page employee.Page
 	var position int64
+	size := 0
 	for rows.Next() {
-		if len(page.Employees) == q.Limit { // one more than asked for: the walk goes on
+		if len(page.Employees) == q.Limit || size > pageBytes { // one more than fits: the walk goes on
 			page.Next = position
 			break
 		}
@@ -60,6 +67,7 @@ func (s *Store) List(ctx context.Context, q employee.Query) (employee.Page, erro
 			return employee.Page{}, fmt.Errorf("list employees: %w", err)
 		}
 		page.Employees = append(page.Employees, e)
+		size += len(e.Number) + len(e.GivenName) + len(e.FamilyName) + len(e.Email) + len(e.JobTitle) + len(e.Department) + employeeBytes
 	}
 	if err := rows.Err(); err != nil {
 		return employee.Page{}, fmt.Errorf("list employees: %w", err)

@@ -22,9 +22,6 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// ErrUnavailable marks calls that ended because the database did not answer in time. The outcome is unknown.
-var ErrUnavailable = errors.New("the database does not answer")
-
 // Config is what a Store is made of. All fields are required.
 type Config struct {
 	// DB is open; Migrate has run.
@@ -77,7 +74,7 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 		}
 		s.writer = w
 	}
-	config := groupcommit.Config[job, []outcome]{Commit: s.commit, MaxBatch: maxSingles}
+	config := groupcommit.Config[job, []outcome]{Commit: s.commit, MaxBatch: maxSingles, Timeout: commitTimeout + time.Second}
 	s.singles = groupcommit.New(config)
 	config.MaxBatch, config.MaxQueue = maxBatches, 256
 	s.batches = groupcommit.New(config)
@@ -103,7 +100,7 @@ func (s *Store) Ready(ctx context.Context) error { return s.db.Ready(ctx) }
 // late gives an error that came from a deadline of the Store's own its name.
 func late(ctx context.Context, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return fmt.Errorf("%w: %w", employee.ErrUnavailable, err)
 	}
 	return err
 }
