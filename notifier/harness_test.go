@@ -21,7 +21,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"hirewire.dev/notifier"
@@ -317,9 +316,6 @@ func (c *client) subscribe(t *testing.T, b *bank, edit func(*notifierv1.Subscrip
 	return s
 }
 
-func requestContext(ctx context.Context, pairs ...string) context.Context {
-	return metadata.AppendToOutgoingContext(ctx, pairs...)
-}
 
 func allow(cidrs ...string) settings.CIDRs {
 	var out settings.CIDRs
@@ -329,3 +325,9 @@ func allow(cidrs ...string) settings.CIDRs {
 	return out
 }
 
+
+// postgres is the URL of a new PostgreSQL database, for what takes several replicas.
+func postgres(t *testing.T) string {
+	t.Helper()
+	return sqldbtest.PostgresURL(t)
+}

@@ -83,14 +83,14 @@ func (a *Authenticator) Caller(ctx context.Context, secret string) (Caller, erro
 	}
 	now := a.known.Load()
 	if time.Since(now.at) > maxAge {
-		if err := a.refresh(ctx, maxAge); err != nil {
+		if err := a.refresh(ctx, time.Now().Add(-maxAge)); err != nil {
 			return Caller{}, err
 		}
 		now = a.known.Load()
 	}
 	k, ok := now.keys[hash]
-	if !ok && time.Since(now.at) > missEvery {
-		if err := a.refresh(ctx, missEvery); err != nil {
+	if !ok {
+		if err := a.lookAgain(ctx); err != nil {
 			return Caller{}, err
 		}
 		k, ok = a.known.Load().keys[hash]
@@ -116,15 +116,29 @@ func (a *Authenticator) HasAdmin() bool {
 	return false
 }
 
-// Refresh takes over what has changed in the store.
-func (a *Authenticator) Refresh(ctx context.Context) error { return a.refresh(ctx, 0) }
+// lookAgain refreshes after a key was not found: it may have been made elsewhere a moment ago. All who ask within missEvery
+// share one look at the store.
+func (a *Authenticator) lookAgain(ctx context.Context) error {
+	asked := time.Now()
+	timer := time.NewTimer(missEvery - time.Since(a.known.Load().at))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return a.refresh(ctx, asked)
+	}
+}
 
-// refresh takes over what has changed, unless somebody did within the last age.
-func (a *Authenticator) refresh(ctx context.Context, age time.Duration) error {
+// Refresh takes over what has changed in the store.
+func (a *Authenticator) Refresh(ctx context.Context) error { return a.refresh(ctx, time.Now()) }
+
+// refresh takes over what has changed, unless somebody has done so since the time.
+func (a *Authenticator) refresh(ctx context.Context, since time.Time) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	was := a.known.Load()
-	if age > 0 && time.Since(was.at) <= age {
+	if was.at.After(since) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
