@@ -18,10 +18,12 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"hirewire.dev/notifier"
 	"hirewire.dev/platform/serve"
@@ -331,3 +333,10 @@ func postgres(t *testing.T) string {
 	t.Helper()
 	return sqldbtest.PostgresURL(t)
 }
+
+func mask(paths ...string) *fieldmaskpb.FieldMask { return &fieldmaskpb.FieldMask{Paths: paths} }
+
+// b64 is the base64 of n bytes that are not all zero.
+func b64(n int) string { return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, n)) }
+
+func validUTF8(s string) bool { return utf8.ValidString(s) }
