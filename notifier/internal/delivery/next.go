@@ -38,14 +38,13 @@ type Decision struct {
 	Status Status
 	// Wait is the time to the next attempt, when Pending.
 	Wait time.Duration
-	// Slow is for how long the whole subscription is left alone; mostly 0.
-	Slow time.Duration
+	// Slow says that the receiver asks for less, of everything. Then Hold is for how long it asks to be left alone; 0: it
+	// does not say.
+	Slow bool
+	Hold time.Duration
 	// Disable says that the receiver wants nothing more.
 	Disable bool
 }
-
-// maxSlow is for how long one throttling answer without Retry-After holds up the whole subscription.
-const maxSlow = time.Second
 
 // Next decides what follows from an attempt. The schedule holds the wait before each attempt, so its length is how many
 // there are; tried is how many of them have been made, with this one. luck is from [0, 1), and spreads the waits.
@@ -65,13 +64,7 @@ func Next(a Attempt, schedule []time.Duration, tried int, luck float64) Decision
 		d.Status, d.Wait = Pending, max(wait, after)
 	}
 	if a.Outcome == OutcomeThrottled {
-		d.Slow = after
-		if d.Slow == 0 {
-			d.Slow = maxSlow
-			if d.Status == Pending {
-				d.Slow = min(d.Slow, d.Wait)
-			}
-		}
+		d.Slow, d.Hold = true, after
 	}
 	return d
 }

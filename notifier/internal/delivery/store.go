@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"hirewire.dev/notifier/internal/event"
@@ -45,6 +46,12 @@ type Released struct {
 	Wait time.Duration
 }
 
+// ErrRefused says that a store refuses what it was given, and always will.
+var ErrRefused = errors.New("refused by the store")
+
+// BlockedFor is when a delivery that waits in line is looked at first, should nothing wake it before.
+const BlockedFor = time.Second
+
 // Store keeps deliveries. All methods may be called again after an error, whatever became of the first call: a lease is
 // a token that no other process has, and a delivery whose token has changed is left alone.
 type Store interface {
@@ -62,8 +69,10 @@ type Store interface {
 	// lists the subscriptions that may have more due than there was room for.
 	Claim(ctx context.Context, token int64, wants []Want) (claimed []Leased, more []string, err error)
 	// Finish stores how attempts ended. held says for each whether its lease still held: if not, nothing was stored.
-	// Whatever waits in line behind what has ended becomes due.
-	Finish(ctx context.Context, batch []Finished) (held []bool, err error)
+	// What waits in line behind what has ended becomes due; woken are the subscriptions of which something did.
+	//
+	// Errors: ErrRefused when the store will never take the batch.
+	Finish(ctx context.Context, batch []Finished) (held []bool, woken []string, err error)
 	// Release gives leases back.
 	Release(ctx context.Context, batch []Released) error
 }

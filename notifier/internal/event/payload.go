@@ -1,6 +1,7 @@
 package event
 
 import (
+	"encoding/json"
 	"time"
 )
 
@@ -40,4 +41,15 @@ func New(id, typ string, at time.Time, data map[string]any) Event {
 	}
 	e.Payload = AppendPayload(make([]byte, 0, 512), id, typ, at, func(dst []byte) []byte { return AppendValue(dst, data) })
 	return e
+}
+
+// Data is the data of the payload as encoding/json reads it; nil when there is none.
+func (e *Event) Data() map[string]any {
+	var body struct {
+		Data map[string]any `json:"data"`
+	}
+	if err := json.Unmarshal(e.Payload, &body); err != nil {
+		return nil
+	}
+	return body.Data
 }

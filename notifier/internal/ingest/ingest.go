@@ -14,6 +14,8 @@ type Batch struct {
 	Epoch int64
 	// Token is the lease that deliveries which can be sent at once are stored with.
 	Token int64
+	// At is when it is stored: what events were received at, and waits count from.
+	At time.Time
 	// Calls has one entry for each call. Each is stored as a whole or not at all.
 	Calls []Call
 	// Events are those of all calls, in order; none occurs twice. Publish sets their Position.
@@ -39,8 +41,10 @@ type Fate uint8
 const (
 	// Absent: nothing was stored, because its event was known already or its call was refused.
 	Absent Fate = iota
-	// Queued: stored, to be claimed when it is due and first in its line.
+	// Queued: stored, to be claimed when it is due.
 	Queued
+	// Blocked: stored, and something earlier of its employee is pending; due delivery.BlockedFor from now, or when that ends.
+	Blocked
 	// Leased: stored under the batch's token, to be sent by the caller.
 	Leased
 )
@@ -65,8 +69,10 @@ type Store interface {
 	// changed since Epoch, and nothing was stored. An event that is known with the same content is left as it is, and
 	// gets no deliveries; a call with one that is known with other content is left out whole, and its Err says so.
 	//
-	// After an error for which sqldb.ErrAmbiguous holds it may have been stored: call again with Retried set. Then
-	// deliveries which the earlier try leased have the fate Leased again.
+	// After an error it may have been stored: call again with Retried set. Then deliveries which the earlier try leased have
+	// the fate Leased again.
+	//
+	// Errors: delivery.ErrRefused when the store will never take the batch.
 	Publish(ctx context.Context, b *Batch) (stored bool, err error)
 	// Now is the time by the database's clock.
 	Now() time.Time

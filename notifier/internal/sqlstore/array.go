@@ -31,7 +31,7 @@ func (a *array) reset(oid uint32) {
 func (a *array) element(size int) {
 	b := *a
 	binary.BigEndian.PutUint32(b[12:], binary.BigEndian.Uint32(b[12:])+1) // how many
-	*a = binary.BigEndian.AppendUint32(b, uint32(size))                  //nolint:gosec // Sizes are far below 2 GiB.
+	*a = binary.BigEndian.AppendUint32(b, uint32(size))                   //nolint:gosec // Sizes are far below 2 GiB.
 }
 
 func (a *array) text(s string) {

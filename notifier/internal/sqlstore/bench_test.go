@@ -48,7 +48,7 @@ func openBench(b *testing.B, db *sqldb.DB) *sqlstore.Store {
 }
 
 func benchBatch(events, subscriptions int, lease bool) *ingest.Batch {
-	batch := &ingest.Batch{Epoch: 1, Token: benchToken}
+	batch := &ingest.Batch{Epoch: 1, Token: benchToken, At: time.Now()}
 	for i := range events {
 		e := event.New(id.New("evt"), "employee.created", time.Now(), map[string]any{"employee": map[string]any{
 			"id": id.New("emp"), "version": 1, "given_name": "Zoë", "family_name": "Quartermaine", "email": fmt.Sprintf("zoe.%d@example.com", i),
@@ -115,7 +115,7 @@ func BenchmarkPublish(b *testing.B) {
 }
 
 func finishAll(b *testing.B, s *sqlstore.Store, batch []delivery.Finished) {
-	held, err := s.Finish(b.Context(), batch)
+	held, _, err := s.Finish(b.Context(), batch)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -2,6 +2,8 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
+	"slices"
 
 	"github.com/jmoiron/sqlx"
 
@@ -10,9 +12,8 @@ import (
 )
 
 // Finish implements delivery.Store.
-func (s *Store) Finish(ctx context.Context, batch []delivery.Finished) (held []bool, err error) {
-	held = make([]bool, len(batch))
-	f := finishing{Store: s, batch: batch, held: held}
+func (s *Store) Finish(ctx context.Context, batch []delivery.Finished) (held []bool, woken []string, err error) {
+	f := finishing{Store: s, batch: batch, held: make([]bool, len(batch))}
 	for i := range batch {
 		if batch[i].Status == delivery.Pending {
 			f.retried = append(f.retried, i)
@@ -25,7 +26,7 @@ func (s *Store) Finish(ctx context.Context, batch []delivery.Finished) (held []b
 	} else {
 		err = f.inTx(ctx)
 	}
-	return held, wrap("finish deliveries", err)
+	return f.held, f.woken, wrap("finish deliveries", err)
 }
 
 // finishing is one run of Finish: the indexes of what has ended, and of what is to be tried again.
@@ -33,6 +34,7 @@ type finishing struct {
 	*Store
 	batch          []delivery.Finished
 	held           []bool
+	woken          []string
 	ended, retried []int
 }
 
@@ -66,6 +68,7 @@ func (f *finishing) inTx(ctx context.Context) error {
 	}
 	return f.db.InTx(ctx, func(tx *sqldb.Tx) error {
 		clear(f.held)
+		f.woken = nil
 		if err := f.end(ctx, tx); err != nil {
 			return err
 		}
@@ -126,11 +129,20 @@ func (f *finishing) end(ctx context.Context, tx *sqldb.Tx) error {
 
 func (f *finishing) wake(ctx context.Context, tx *sqldb.Tx, d *delivery.Finished) error {
 	args := []any{d.SubscriptionID, d.EmployeeID, d.Position, f.Now()}
+	var res sql.Result
+	var err error
 	if st, ok := f.stmts.Load(nextInLine); ok {
-		_, err := tx.StmtxContext(ctx, st.(*sqlx.Stmt)).ExecContext(ctx, args...)
+		res, err = tx.StmtxContext(ctx, st.(*sqlx.Stmt)).ExecContext(ctx, args...)
+	} else {
+		res, err = tx.ExecContext(ctx, nextInLine, args...)
+	}
+	if err != nil {
 		return err
 	}
-	_, err := tx.ExecContext(ctx, nextInLine, args...)
+	n, err := res.RowsAffected()
+	if n > 0 && !slices.Contains(f.woken, d.SubscriptionID) {
+		f.woken = append(f.woken, d.SubscriptionID)
+	}
 	return err
 }
 

@@ -39,8 +39,9 @@ WITH del AS (
 		ORDER BY n.position LIMIT 1
 	) n
 	WHERE del.ordered AND d.id = n.id AND d.lease = 0 AND d.attempts = 0 AND d.due_at > $12
+	RETURNING d.subscription_id
 )
-SELECT count(*), CASE WHEN count(*) < cardinality($1) THEN array_agg(id) END FROM del`
+SELECT count(*), CASE WHEN count(*) < cardinality($1) THEN array_agg(id) END, ARRAY(SELECT DISTINCT subscription_id FROM wake) FROM del`
 
 // retrySQL makes deliveries due later and records the attempts. Run twice, it finds nothing the second time.
 const retrySQL = `
@@ -55,7 +56,7 @@ WITH upd AS (
 	SELECT id, attempts, timestamptz 'epoch' + started * interval '1 microsecond', duration, code, outcome, error, snippet
 	FROM upd WHERE started IS NOT NULL ON CONFLICT (delivery_id, number) DO NOTHING
 )
-SELECT count(*), CASE WHEN count(*) < cardinality($1) THEN array_agg(id) END FROM upd`
+SELECT count(*), CASE WHEN count(*) < cardinality($1) THEN array_agg(id) END, '{}'::text[] FROM upd`
 
 type finishArgs struct {
 	id, token, status, attempts, started, duration, code, outcome, error, snippet, ordered, wait array
@@ -113,17 +114,18 @@ func (f *finishing) atOnce(ctx context.Context) error {
 	})
 }
 
-// run runs a statement that answers with how many it found and, if not all, which.
+// run runs a statement that answers with how many it found, which if not all, and the subscriptions of what it woke.
 func (f *finishing) run(ctx context.Context, prepare func(string) (*sql.Stmt, error), query string, which []int, args ...any) error {
 	st, err := prepare(query)
 	if err != nil {
 		return err
 	}
 	var n int
-	var ids []string
-	if err := st.QueryRowContext(ctx, args...).Scan(&n, pq.Array(&ids)); err != nil {
+	var ids, woken []string
+	if err := st.QueryRowContext(ctx, args...).Scan(&n, pq.Array(&ids), pq.Array(&woken)); err != nil {
 		return err
 	}
+	f.woken = append(f.woken, woken...)
 	if n == len(which) {
 		for _, i := range which {
 			f.held[i] = true

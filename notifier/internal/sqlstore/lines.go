@@ -9,21 +9,32 @@ type lines map[line]bool
 
 type line struct{ subscription, employee string }
 
+// may is what a new delivery may; publishSQL knows these numbers.
+type may int
+
+const (
+	mayQueue      may = iota // be queued, due when it says
+	mayGo                    // be leased
+	mayGoIfFirst             // be leased if nothing earlier is pending; else it is blocked
+	mayNotBeFirst            // it is blocked: something earlier is in the batch
+)
+
 // may says what the delivery may, and remembers it.
-func (l lines) may(d *ingest.NewDelivery, employee string) int {
+func (l lines) may(d *ingest.NewDelivery, employee string) may {
 	ordered := d.Ordered && employee != ""
-	first := true
 	if ordered {
 		key := line{d.SubscriptionID, employee}
-		first = !l[key]
+		if l[key] {
+			return mayNotBeFirst
+		}
 		l[key] = true
 	}
 	switch {
-	case !d.Lease || !first || d.Wait > 0:
-		return mayNot
+	case !d.Lease || d.Wait > 0:
+		return mayQueue
 	case ordered:
-		return mayIfFirst
+		return mayGoIfFirst
 	default:
-		return mayAlways
+		return mayGo
 	}
 }

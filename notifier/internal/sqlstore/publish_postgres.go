@@ -7,6 +7,7 @@ import (
 
 	"github.com/lib/pq"
 
+	"hirewire.dev/notifier/internal/delivery"
 	"hirewire.dev/notifier/internal/ingest"
 )
 
@@ -38,31 +39,27 @@ WITH f AS (
 		WITH ORDINALITY AS x(id, type, employee, version, occurred, start, size, traceparent, n)
 ), d AS (
 	INSERT INTO deliveries (id, event_id, event_type, subscription_id, employee_id, position, due_at, lease, created_at)
-	SELECT y.id, y.event, y.type, y.subscription, y.employee, f.base + y.n, $4 + y.wait * interval '1 microsecond',
-		CASE WHEN y.may >= 1 AND live.token IS NOT NULL AND (SELECT position FROM feed WHERE id = 1) = f.base AND (y.may = 1 OR (
-			SELECT p.id FROM deliveries p WHERE p.subscription_id = y.subscription AND p.employee_id = y.employee ORDER BY p.position LIMIT 1) IS NULL)
-		THEN live.token ELSE 0 END, $4
+	SELECT y.id, y.event, y.type, y.subscription, y.employee, f.base + y.n,
+		$4 + CASE WHEN y.wait = 0 AND q.blocked THEN $24 ELSE y.wait END * interval '1 microsecond',
+		CASE WHEN y.may IN (1, 2) AND NOT q.blocked AND live.token IS NOT NULL AND (SELECT position FROM feed WHERE id = 1) = f.base
+			THEN live.token ELSE 0 END, $4
 	FROM f LEFT JOIN live ON true
 		CROSS JOIN unnest($15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::bigint[], $21::bigint[], $22::int[])
 		AS y(id, event, type, subscription, employee, n, wait, may)
-	RETURNING id, subscription_id, lease
+		CROSS JOIN LATERAL (SELECT y.may = 3 OR y.may = 2 AND (
+			SELECT p.id FROM deliveries p WHERE p.subscription_id = y.subscription AND p.employee_id = y.employee ORDER BY p.position LIMIT 1
+		) IS NOT NULL AS blocked OFFSET 0) q
+	RETURNING id, subscription_id, lease, due_at
 ), b AS (
 	INSERT INTO balances (subscription_id, shard, fanned_out)
 	SELECT subscription_id, $23, count(*) FROM d GROUP BY subscription_id ORDER BY subscription_id
 	ON CONFLICT (subscription_id, shard) DO UPDATE SET fanned_out = balances.fanned_out + excluded.fanned_out
 )
-SELECT base, (SELECT position FROM feed WHERE id = 1) = base, ARRAY(SELECT id FROM d WHERE lease = 0) FROM f`
-
-// What a delivery may: be queued; be leased; be leased if nothing earlier is pending.
-const (
-	mayNot     = 0
-	mayAlways  = 1
-	mayIfFirst = 2
-)
+SELECT base, ARRAY(SELECT id FROM d WHERE lease = 0 AND due_at <= $4), ARRAY(SELECT id FROM d WHERE lease = 0 AND due_at > $4) FROM f`
 
 type publishArgs struct {
-	payloads, sums                                                             []byte
-	id, typ, employee, version, occurred, start, size, traceparent             array
+	payloads, sums                                                       []byte
+	id, typ, employee, version, occurred, start, size, traceparent       array
 	dID, dEvent, dType, dSubscription, dEmployee, dPosition, dWait, dMay array
 }
 
@@ -95,7 +92,7 @@ func (a *publishArgs) fill(b *ingest.Batch) {
 		a.dEmployee.text(e.EmployeeID)
 		a.dPosition.int8(int64(d.Event) + 1)
 		a.dWait.int8(d.Wait.Microseconds())
-		a.dMay.int4(lines.may(d, e.EmployeeID))
+		a.dMay.int4(int(lines.may(d, e.EmployeeID)))
 	}
 }
 
@@ -119,16 +116,15 @@ func (s *Store) publishAtOnce(ctx context.Context, b *ingest.Batch) (stored bool
 			return err
 		}
 		s.publishArgs.fill(b)
-		args := make([]any, 0, 23)
-		args = append(args, int64(len(b.Events)), b.Epoch, b.Token, s.Now(), s.publishArgs.payloads, s.publishArgs.sums)
+		args := make([]any, 0, 24)
+		args = append(args, int64(len(b.Events)), b.Epoch, b.Token, b.At, s.publishArgs.payloads, s.publishArgs.sums)
 		for _, a := range s.publishArgs.arrays() {
 			args = append(args, a.done())
 		}
-		args = append(args, s.shard*2)
+		args = append(args, s.shard*2, delivery.BlockedFor.Microseconds())
 		var base int64
-		var fresh bool
-		var queued []string
-		err = st.QueryRowContext(ctx, args...).Scan(&base, &fresh, pq.Array(&queued))
+		var queued, blocked []string
+		err = st.QueryRowContext(ctx, args...).Scan(&base, pq.Array(&queued), pq.Array(&blocked))
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil // another epoch
 		}
@@ -136,26 +132,33 @@ func (s *Store) publishAtOnce(ctx context.Context, b *ingest.Batch) (stored bool
 			return err
 		}
 		stored = true
-		settle(b, base, queued)
+		settle(b, base, queued, blocked)
 		return nil
 	})
 	return stored, err
 }
 
-// settle writes down what was stored: all of it, leased but for what is queued.
-func settle(b *ingest.Batch, base int64, queued []string) {
+// settle writes down what was stored: all of it, leased but for what is listed.
+func settle(b *ingest.Batch, base int64, queued, blocked []string) {
 	for i, e := range b.Events {
 		e.Position = base + int64(i) + 1
 	}
-	waits := make(map[string]bool, len(queued))
+	fates := make(map[string]ingest.Fate, len(queued)+len(blocked))
 	for _, id := range queued {
-		waits[id] = true
+		fates[id] = ingest.Queued
+	}
+	for _, id := range blocked {
+		fates[id] = ingest.Blocked
 	}
 	for i := range b.Deliveries {
-		if d := &b.Deliveries[i]; waits[d.ID] {
-			d.Fate = ingest.Queued
-		} else {
+		d := &b.Deliveries[i]
+		switch fate := fates[d.ID]; {
+		case fate == ingest.Absent:
 			d.Fate = ingest.Leased
+		case d.Wait > 0:
+			d.Fate = ingest.Queued
+		default:
+			d.Fate = fate
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"hirewire.dev/notifier/internal/delivery"
 	"hirewire.dev/notifier/internal/event"
 	"hirewire.dev/notifier/internal/ingest"
 	"hirewire.dev/platform/sqldb"
@@ -162,55 +163,56 @@ func (p *publishing) recall(ctx context.Context, tx *sqldb.Tx) error {
 }
 
 func (p *publishing) insertEvents(ctx context.Context, tx *sqldb.Tx) error {
-	now := p.Now()
 	_, err := p.exec(ctx, tx, insertEvent, len(p.events), func(args []any, i int) []any {
 		e := p.b.Events[p.events[i]]
 		sum := e.Sum()
-		return append(args, e.ID, e.Position, e.Type, e.EmployeeID, e.Version, e.OccurredAt, now, e.Payload, sum[:], e.Traceparent)
+		return append(args, e.ID, e.Position, e.Type, e.EmployeeID, e.Version, e.OccurredAt, p.b.At, e.Payload, sum[:], e.Traceparent)
 	})
 	return err
 }
 
 func (p *publishing) insertDeliveries(ctx context.Context, tx *sqldb.Tx) error {
-	may, err := p.lines(ctx, tx)
+	blocked, err := p.sortLines(ctx, tx)
 	if err != nil {
 		return err
 	}
-	now := p.Now()
 	_, err = p.exec(ctx, tx, insertDelivery, len(p.added), func(args []any, i int) []any {
 		d := &p.b.Deliveries[p.added[i]]
 		e := p.b.Events[d.Event]
 		var token int64
-		d.Fate = ingest.Queued
-		if may[i] && p.token != 0 {
+		wait := d.Wait
+		switch d.Fate = ingest.Queued; {
+		case blocked[i] && wait == 0:
+			d.Fate, wait = ingest.Blocked, delivery.BlockedFor
+		case !blocked[i] && d.Lease && wait == 0 && p.token != 0:
 			d.Fate, token = ingest.Leased, p.token
 		}
-		return append(args, d.ID, e.ID, e.Type, d.SubscriptionID, e.EmployeeID, e.Position, now.Add(d.Wait), token, now)
+		return append(args, d.ID, e.ID, e.Type, d.SubscriptionID, e.EmployeeID, e.Position, p.b.At.Add(wait), token, p.b.At)
 	})
 	return err
 }
 
-// lines says for each new delivery whether it may be leased, which is also: whether nothing earlier is pending.
-func (p *publishing) lines(ctx context.Context, tx *sqldb.Tx) ([]bool, error) {
-	may := make([]bool, len(p.added))
-	seen := lines{}
+// sortLines says for each new delivery whether something earlier of its employee is pending, as far as that matters.
+func (p *publishing) sortLines(ctx context.Context, tx *sqldb.Tx) (blocked []bool, err error) {
+	blocked = make([]bool, len(p.added))
+	batch := lines{}
 	var asked []int
 	for i, n := range p.added {
 		d := &p.b.Deliveries[n]
-		switch seen.may(d, p.b.Events[d.Event].EmployeeID) {
-		case mayAlways:
-			may[i] = true
-		case mayIfFirst:
-			may[i] = true
+		switch batch.may(d, p.b.Events[d.Event].EmployeeID) {
+		case mayNotBeFirst:
+			blocked[i] = true
+		case mayGoIfFirst:
 			asked = append(asked, i)
+		case mayQueue, mayGo:
 		}
 	}
-	pending := map[line]bool{}
 	at := func(i int) line {
 		d := &p.b.Deliveries[p.added[asked[i]]]
 		return line{d.SubscriptionID, p.b.Events[d.Event].EmployeeID}
 	}
-	err := p.query(ctx, tx, pendingLines, len(asked),
+	pending := map[line]bool{}
+	err = p.query(ctx, tx, pendingLines, len(asked),
 		func(args []any, i int) []any { return append(args, at(i).subscription, at(i).employee) },
 		func(rows *sqlx.Rows) error {
 			var l line
@@ -221,11 +223,9 @@ func (p *publishing) lines(ctx context.Context, tx *sqldb.Tx) ([]bool, error) {
 			return nil
 		})
 	for i, n := range asked {
-		if pending[at(i)] {
-			may[n] = false
-		}
+		blocked[n] = pending[at(i)]
 	}
-	return may, err
+	return blocked, err
 }
 
 func (p *publishing) count(ctx context.Context, tx *sqldb.Tx) error {

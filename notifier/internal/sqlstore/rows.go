@@ -14,41 +14,44 @@ import (
 // rowsAtOnce is how many rows one statement of a many takes; fewer go in powers of two below it.
 const rowsAtOnce = 64
 
-// many is a statement for any number of rows: %s in its text stands for "($1, $2, …), (…)" . The texts are few, so they
-// can be prepared (SQLite, where parsing costs more than running).
+// many is a statement for any number of rows: %s in its text stands for "(?, ?, …), (…)". The texts are few, so they can be
+// prepared (SQLite, where parsing costs more than running).
 type many struct {
 	text string
 	cols int
 	once sync.Once
-	sql  [7]string // for 1, 2, 4 … 64 rows
+	sql  map[sqldb.Engine]*[7]string // for 1, 2, 4 … 64 rows
 }
 
 func statement(text string, cols int) *many { return &many{text: text, cols: cols} }
 
-func (m *many) query(power int) string {
+func (m *many) query(e sqldb.Engine, power int) string {
 	m.once.Do(func() {
-		for p := range m.sql {
-			var b strings.Builder
-			n := 0
-			for row := range 1 << p {
-				if row > 0 {
-					b.WriteString(", ")
-				}
-				for col := range m.cols {
-					n++
-					if col == 0 {
-						b.WriteByte('(')
-					} else {
-						b.WriteString(", ")
-					}
-					fmt.Fprintf(&b, "$%d", n)
-				}
-				b.WriteByte(')')
-			}
-			m.sql[p] = strings.Replace(m.text, "%s", b.String(), 1)
+		m.sql = map[sqldb.Engine]*[7]string{sqldb.SQLite: {}, sqldb.PostgreSQL: {}}
+		for p := range m.sql[sqldb.SQLite] {
+			m.sql[sqldb.PostgreSQL][p] = m.write(1<<p, func(n int) string { return fmt.Sprintf("$%d", n) })
+			// SQLite looks numbered ones up by name, each among all.
+			m.sql[sqldb.SQLite][p] = m.write(1<<p, func(int) string { return "?" })
 		}
 	})
-	return m.sql[power]
+	return m.sql[e][power]
+}
+
+func (m *many) write(rows int, placeholder func(n int) string) string {
+	var b strings.Builder
+	for n := range rows * m.cols {
+		switch {
+		case n == 0:
+			b.WriteByte('(')
+		case n%m.cols == 0:
+			b.WriteString("), (")
+		default:
+			b.WriteString(", ")
+		}
+		b.WriteString(placeholder(n + 1))
+	}
+	b.WriteByte(')')
+	return strings.Replace(m.text, "%s", b.String(), 1)
 }
 
 // powers calls fn for each statement that n rows take, with the first row, how many, and the power of two that it is.
@@ -74,7 +77,7 @@ func (s *Store) prepare(ctx context.Context, n int, ms ...*many) error {
 	}
 	for _, m := range ms {
 		err := powers(n, func(_, _, power int) error {
-			_, err := s.prepared(ctx, m.query(power))
+			_, err := s.prepared(ctx, m.query(s.db.Engine, power))
 			return err
 		})
 		if err != nil {
@@ -107,7 +110,7 @@ func (s *Store) exec(ctx context.Context, tx *sqldb.Tx, m *many, n int, row func
 		for i := range rows {
 			args = row(args, from+i)
 		}
-		query := m.query(power)
+		query := m.query(s.db.Engine, power)
 		var res interface{ RowsAffected() (int64, error) }
 		var err error
 		if st, ok := s.stmts.Load(query); ok {
@@ -133,7 +136,7 @@ func (s *Store) query(ctx context.Context, tx *sqldb.Tx, m *many, n int, row fun
 		for i := range count {
 			args = row(args, from+i)
 		}
-		query := m.query(power)
+		query := m.query(s.db.Engine, power)
 		var rows *sqlx.Rows
 		if st, ok := s.stmts.Load(query); ok {
 			rows, err = tx.StmtxContext(ctx, st.(*sqlx.Stmt)).QueryxContext(ctx, args...)

@@ -23,7 +23,7 @@ type Store struct {
 	// generic makes PostgreSQL run the statements that are made for both engines only: the tests compare.
 	generic bool
 
-	stmts       sync.Map // query → *sqlx.Stmt (SQLite)
+	stmts sync.Map // query → *sqlx.Stmt (SQLite)
 	// PostgreSQL: each kind of statement has a connection, and what it fills its parameters into.
 	publishes, claiming, finishes session
 	publishArgs                   publishArgs
