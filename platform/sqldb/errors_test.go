@@ -173,6 +173,9 @@ func TestReadOnlyPostgresIsUnavailable(t *testing.T) {
 	if _, err := db.ExecContext(t.Context(), `INSERT INTO pairs VALUES (1, 1)`); classOf(err) != (class{unavailable: true}) || errors.Is(err, sqldb.ErrAmbiguous) {
 		t.Errorf("%+v %v", classOf(err), err)
 	}
+	if err := db.Ready(t.Context()); !sqldb.IsUnavailable(err) {
+		t.Errorf("ready: %v", err)
+	}
 	if n := db.Stats().OpenConnections; n != 0 {
 		t.Errorf("%d connections to the read-only server are kept", n)
 	}

@@ -5,6 +5,7 @@ package sqldb
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
@@ -95,7 +96,7 @@ func Open(ctx context.Context, url string, opts ...Option) (*DB, error) {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
 	db.retryFor = 2 * o.lockTimeout
-	if err := db.Ready(ctx); err != nil {
+	if err := db.reader.PingContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database: %w", err), db.Close())
 	}
 	return db, nil
@@ -106,13 +107,33 @@ func Open(ctx context.Context, url string, opts ...Option) (*DB, error) {
 // for the writer; on PostgreSQL the one pool.
 func (db *DB) Reader() *sqlx.DB { return db.reader }
 
-// Ready reports whether the database answers now. Give it a deadline.
+// Ready reports whether the database answers now and, on PostgreSQL, takes
+// writes. Give it a deadline.
 func (db *DB) Ready(ctx context.Context) error {
-	var one int
-	if err := db.reader.QueryRowContext(ctx, "SELECT 1").Scan(&one); err != nil {
+	if err := db.ready(ctx); err != nil {
 		return fmt.Errorf("database: %w", err)
 	}
 	return nil
+}
+
+func (db *DB) ready(ctx context.Context) error {
+	if db.Engine == SQLite {
+		var one int
+		return db.reader.QueryRowContext(ctx, `SELECT 1`).Scan(&one)
+	}
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	var readOnly string
+	err = conn.QueryRowContext(ctx, `SELECT current_setting('transaction_read_only')`).Scan(&readOnly)
+	if err != nil || readOnly != "on" {
+		return err
+	}
+	// Not back into the pool: the next connection may reach the new primary.
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+	return errReadOnly
 }
 
 // Close closes all connections and waits for the statements under way.

@@ -92,8 +92,7 @@ func sqlitePool(path string, busy time.Duration, mode access) (*sqlx.DB, error) 
 	q.Set("_defensive", "1")
 	for _, pragma := range []string{
 		"temp_store(memory)",
-		"cache_size(-16384)",           // KiB
-		"mmap_size(268435456)",         // reads skip a copy
+		"mmap_size(0)",                 // a mapped file turns a disk error into a crash
 		"wal_autocheckpoint(4000)",     // 16 MiB: four times fewer checkpoints in the way of small commits
 		"journal_size_limit(67108864)", // a burst does not keep its disk space for ever
 	} {
@@ -103,8 +102,10 @@ func sqlitePool(path string, busy time.Duration, mode access) (*sqlx.DB, error) 
 		// A deferred transaction that turns to writing fails where an
 		// immediate one waits its turn.
 		q.Set("_txlock", "immediate")
+		q.Add("_pragma", "cache_size(-8192)") // KiB
 	} else {
 		q.Set("_query_only", "1")
+		q.Add("_pragma", "cache_size(-2048)")
 	}
 	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
 	c, err := sqlite.NewConnector(dsn)
