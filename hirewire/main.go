@@ -18,10 +18,12 @@ var sampleEmployees []byte
 // commands are the tool's, one to a file.
 type commands struct {
 	Demo    demoCommand    `cmd:"" help:"Run the three services and some banks in this process, add employees, and show the verdict."`
+	Bench   benchCommand   `cmd:"" help:"Measure on this machine: the notifier and the whole chain, in ratio to what the machine can do."`
 	Import  importCommand  `cmd:"" help:"Add the employees of an HR export to a running stack, and show the verdict."`
 	Conform conformCommand `cmd:"" help:"Check a webhook receiver, in any language: what it takes, what it refuses, and what to fix."`
 	Init    initCommand    `cmd:"" help:"Make the certificates, passwords and keys that docker-compose.yml needs."`
 	Ready   readyCommand   `cmd:"" help:"Exit with 0 if a service says that it is ready."`
+	Run     runCommand     `cmd:"" hidden:"" help:"Run one service, configured by the environment."`
 }
 
 func main() {

@@ -4,7 +4,10 @@ package programs
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"hirewire.dev/e2e/postgres"
 	"hirewire.dev/hirewire/stack"
@@ -152,4 +156,18 @@ func (s *Stack) logs() {
 		data, _ := os.ReadFile(filepath.Join(p.LogDir, name+".log"))
 		s.t.Logf("--- %s\n%s", name, data[max(0, len(data)-3000):])
 	}
+}
+
+// HTTPClient trusts the authority of a stack.
+func HTTPClient(t testing.TB, caFile string) *http.Client {
+	t.Helper()
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: 10 * time.Second}
 }

@@ -125,7 +125,7 @@ func (r *Running) startHere(ctx context.Context, services []Service, log *slog.L
 	errs := make([]error, len(services))
 	var startErr error
 	for i, s := range services {
-		run, err := newService(runCtx, s, log.With("service", s.Name))
+		service, err := newService(runCtx, s, log.With("service", s.Name))
 		if err != nil {
 			startErr = fmt.Errorf("%s: %w", s.Name, err)
 			cancel()
@@ -133,7 +133,7 @@ func (r *Running) startHere(ctx context.Context, services []Service, log *slog.L
 		}
 		r.PIDs[s.Name] = os.Getpid()
 		wait.Go(func() {
-			if err := run(runCtx); err != nil {
+			if err := service.Run(runCtx); err != nil {
 				errs[i] = fmt.Errorf("%s: %w", s.Name, err)
 			}
 			cancel()

@@ -168,16 +168,12 @@ func (b *bench) newRig(ctx context.Context) (_ *rig, stop func(), err error) {
 	return r, stop, nil
 }
 
-// env of the services: plain HTTP has to be allowed, and logs are written for warnings only, as in production under load.
+// env of the services: plain HTTP has to be allowed.
 func (b *bench) env() map[string]map[string]string {
-	env := map[string]map[string]string{}
-	for _, kind := range []string{"employee-svc", "notifier", "bank-svc"} {
-		env[kind] = map[string]string{"LOG_LEVEL": "warn"}
+	if !b.HTTP {
+		return nil
 	}
-	if b.HTTP {
-		env["notifier"]["NOTIFIER_ALLOW_HTTP"] = "true"
-	}
-	return env
+	return map[string]map[string]string{"notifier": {"NOTIFIER_ALLOW_HTTP": "true"}}
 }
 
 func (b *bench) newReceiver(ctx context.Context, dir string, secret webhook.Secret) (*receiver, error) {
