@@ -50,8 +50,10 @@ func (c *connector) Driver() driver.Driver { return c.base.Driver() }
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	slot := &wireSlot{}
 	stop := context.AfterFunc(ctx, slot.end)
-	defer stop()
 	base, err := c.base.Connect(context.WithValue(ctx, wireSlotKey{}, slot))
+	if !stop() {
+		slot.end() // now, not when the connection is in use
+	}
 	if err != nil {
 		return nil, withContext(ctx, err)
 	}
@@ -98,10 +100,16 @@ func (c *conn) start(ctx context.Context) exchange {
 
 // end ends the watch over the context and gives err its meaning.
 func (x exchange) end(err error) error {
-	if x.stop != nil {
-		x.stop()
-	}
+	x.unwatch()
 	return x.meaning(err)
+}
+
+// unwatch ends the watch over the context. Where the context has just ended
+// the connection is marked here and now: its next user must not be hit.
+func (x exchange) unwatch() {
+	if x.stop != nil && !x.stop() {
+		x.conn.cutSoon()
+	}
 }
 
 func (x exchange) meaning(err error) error {
@@ -173,9 +181,7 @@ func (c *conn) CheckNamedValue(nv *driver.NamedValue) error {
 func (c *conn) Ping(ctx context.Context) error {
 	x := c.start(ctx)
 	err := c.pqConn.Ping(ctx)
-	if x.stop != nil {
-		x.stop()
-	}
+	x.unwatch()
 	return withContext(ctx, err) // harmless: database/sql may repeat it
 }
 
@@ -194,9 +200,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	x := c.start(ctx)
 	st, err := c.pqConn.PrepareContext(ctx, query)
-	if x.stop != nil {
-		x.stop()
-	}
+	x.unwatch()
 	if err != nil {
 		return nil, withContext(ctx, err) // harmless: database/sql may repeat it
 	}
@@ -207,9 +211,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	x := c.start(ctx)
 	base, err := c.pqConn.BeginTx(ctx, opts)
 	if err != nil {
-		if x.stop != nil {
-			x.stop()
-		}
+		x.unwatch()
 		// A standby refuses BEGIN READ WRITE so.
 		if e, ok := errors.AsType[*pq.Error](err); ok && e.Code == pqerror.FeatureNotSupported && !opts.ReadOnly {
 			c.wire.expire(0)
@@ -233,9 +235,7 @@ func (t *tx) Commit() error {
 	before := c.wire.written.Load()
 	err := t.base.Commit()
 	c.inTx = false
-	if t.watch.stop != nil {
-		t.watch.stop()
-	}
+	t.watch.unwatch()
 	if err == nil {
 		return nil
 	}
@@ -255,8 +255,6 @@ func (t *tx) Commit() error {
 func (t *tx) Rollback() error {
 	err := t.base.Rollback()
 	t.watch.conn.inTx = false
-	if t.watch.stop != nil {
-		t.watch.stop()
-	}
+	t.watch.unwatch()
 	return err
 }
