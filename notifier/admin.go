@@ -41,7 +41,6 @@ func (s *Service) newAdmin(ctx context.Context, store *sqlstore.Store) (*admin, 
 	if a.sender, err = s.cfg.newSender(a.guard); err != nil {
 		return nil, err
 	}
-	s.run("connections", a.sender.Run)
 
 	a.keys = access.NewAuthenticator(store, s.cfg.staticKeys(), s.log)
 	if err := a.keys.Refresh(ctx); err != nil {

@@ -72,7 +72,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Service, err err
 	if err != nil {
 		return nil, err
 	}
-	return s, s.listen(ctx, store, admin)
+	return s, s.listen(ctx, store, admin, s.newEngine(store, admin))
 }
 
 func (s *Service) openStore(ctx context.Context) (*sqlstore.Store, error) {
@@ -91,7 +91,7 @@ func (s *Service) openStore(ctx context.Context) (*sqlstore.Store, error) {
 }
 
 // listen binds the addresses and puts the API behind them.
-func (s *Service) listen(ctx context.Context, store *sqlstore.Store, a *admin) error {
+func (s *Service) listen(ctx context.Context, store *sqlstore.Store, a *admin, e *engine) error {
 	chain, err := rpc.New(rpc.Config{
 		Logger: s.log, Metrics: s.metrics, Tracer: s.startTracing(ctx), Authenticator: grpcapi.Keys{Authenticator: a.keys},
 		Policy: grpcapi.Policy, Errors: grpcapi.Errors,
@@ -110,7 +110,7 @@ func (s *Service) listen(ctx context.Context, store *sqlstore.Store, a *admin) e
 		return fmt.Errorf("NOTIFIER_GRPC_ADDR: %w", err)
 	}
 	s.onClose("gRPC address", s.grpc.Close)
-	if err := s.register(rpc.Registrars{s.grpc, gateway}, gateway, store, a); err != nil {
+	if err := s.register(rpc.Registrars{s.grpc, gateway}, gateway, store, a, e); err != nil {
 		return err
 	}
 	if err := chain.Check(s.grpc.GetServiceInfo()); err != nil {
@@ -137,8 +137,8 @@ func (s *Service) startTracing(ctx context.Context) trace.Tracer {
 }
 
 // register puts every service on gRPC and, through the gateway, on REST.
-func (s *Service) register(both grpc.ServiceRegistrar, gateway *rest.Gateway, store *sqlstore.Store, a *admin) error {
-	notifierv1.RegisterSubscriptionServiceServer(both, grpcapi.NewSubscriptions(a.subscriptions, nil))
+func (s *Service) register(both grpc.ServiceRegistrar, gateway *rest.Gateway, store *sqlstore.Store, a *admin, e *engine) error {
+	notifierv1.RegisterSubscriptionServiceServer(both, grpcapi.NewSubscriptions(a.subscriptions, e))
 	notifierv1.RegisterApiKeyServiceServer(both, grpcapi.NewAPIKeys(a.keyService))
 	notifierv1.RegisterAuditServiceServer(both, grpcapi.NewAudit(store))
 	notifierv1.RegisterEventServiceServer(both, notifierv1.UnimplementedEventServiceServer{})
