@@ -80,7 +80,7 @@ func fromProto(e *employeev1.Employee) (account.Employee, error) {
 		ID:         e.GetId(),
 		HolderName: account.HolderName(e.GetGivenName(), e.GetFamilyName()),
 		Currency:   e.GetCurrency(),
-		Version:    e.GetVersion(),
+		Version:    int64(e.GetVersion()),
 	}
 	switch e.GetStatus() {
 	case employeev1.Employee_ACTIVE:

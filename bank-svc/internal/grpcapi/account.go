@@ -53,7 +53,7 @@ func accountToProto(a account.Account) *bankv1.Account {
 		Currency:        a.Currency,
 		Status:          statusToProto[a.Status],
 		EmployeeId:      a.EmployeeID,
-		EmployeeVersion: a.EmployeeVersion,
+		EmployeeVersion: int32(a.EmployeeVersion),
 		OpenedByEventId: a.OpenedByEventID,
 		CreatedAt:       timestamppb.New(a.CreatedAt),
 		UpdatedAt:       timestamppb.New(a.UpdatedAt),

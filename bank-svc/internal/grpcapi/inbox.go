@@ -105,7 +105,7 @@ func recordToProto(r inbox.Record) *bankv1.InboxEvent {
 		Id:              r.ID,
 		EventType:       r.Type,
 		EmployeeId:      r.Subject.Key,
-		EmployeeVersion: r.Subject.Version,
+		EmployeeVersion: int32(r.Subject.Version),
 		Status:          inboxToProto[r.Status],
 		ReceivedAt:      timestamppb.New(r.ReceivedAt),
 		ProcessedAt:     timestamp(r.FinishedAt),

@@ -35,7 +35,7 @@ func toProto(e employee.Employee) *employeev1.Employee {
 		Country:        e.Country,
 		Currency:       e.Currency,
 		Status:         statusToProto(e.Status),
-		Version:        e.Version,
+		Version:        int32(e.Version),
 		CreatedAt:      timestamppb.New(e.CreatedAt),
 		UpdatedAt:      timestamppb.New(e.UpdatedAt),
 	}

@@ -125,7 +125,7 @@ func (s *Server) UpdateEmployee(ctx context.Context, req *employeev1.UpdateEmplo
 	}
 	e, err := s.store.Update(ctx, callerOf(ctx), from.GetId(), func(e employee.Employee) (employee.Employee, error) {
 		switch {
-		case from.GetVersion() != 0 && from.GetVersion() != e.Version:
+		case from.GetVersion() != 0 && int64(from.GetVersion()) != e.Version:
 			return e, employee.ErrVersionConflict
 		case e.Status == employee.Terminated:
 			return e, employee.ErrTerminated

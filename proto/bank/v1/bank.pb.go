@@ -206,7 +206,7 @@ type Account struct {
 	Status     Account_Status `protobuf:"varint,5,opt,name=status,proto3,enum=hirewire.bank.v1.Account_Status" json:"status,omitempty"`
 	EmployeeId string         `protobuf:"bytes,6,opt,name=employee_id,json=employeeId,proto3" json:"employee_id,omitempty"`
 	// The version of the employee that the account shows.
-	EmployeeVersion int64 `protobuf:"varint,7,opt,name=employee_version,json=employeeVersion,proto3" json:"employee_version,omitempty"`
+	EmployeeVersion int32 `protobuf:"varint,7,opt,name=employee_version,json=employeeVersion,proto3" json:"employee_version,omitempty"`
 	// The event that opened it; empty when a reconciliation did.
 	OpenedByEventId string                 `protobuf:"bytes,8,opt,name=opened_by_event_id,json=openedByEventId,proto3" json:"opened_by_event_id,omitempty"`
 	CreatedAt       *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
@@ -287,7 +287,7 @@ func (x *Account) GetEmployeeId() string {
 	return ""
 }
 
-func (x *Account) GetEmployeeVersion() int64 {
+func (x *Account) GetEmployeeVersion() int32 {
 	if x != nil {
 		return x.EmployeeVersion
 	}
@@ -490,7 +490,7 @@ type InboxEvent struct {
 	Id              string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	EventType       string                 `protobuf:"bytes,2,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
 	EmployeeId      string                 `protobuf:"bytes,3,opt,name=employee_id,json=employeeId,proto3" json:"employee_id,omitempty"`
-	EmployeeVersion int64                  `protobuf:"varint,4,opt,name=employee_version,json=employeeVersion,proto3" json:"employee_version,omitempty"`
+	EmployeeVersion int32                  `protobuf:"varint,4,opt,name=employee_version,json=employeeVersion,proto3" json:"employee_version,omitempty"`
 	Status          InboxEvent_Status      `protobuf:"varint,5,opt,name=status,proto3,enum=hirewire.bank.v1.InboxEvent_Status" json:"status,omitempty"`
 	ReceivedAt      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
 	ProcessedAt     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=processed_at,json=processedAt,proto3" json:"processed_at,omitempty"`
@@ -561,7 +561,7 @@ func (x *InboxEvent) GetEmployeeId() string {
 	return ""
 }
 
-func (x *InboxEvent) GetEmployeeVersion() int64 {
+func (x *InboxEvent) GetEmployeeVersion() int32 {
 	if x != nil {
 		return x.EmployeeVersion
 	}
@@ -1328,7 +1328,7 @@ const file_bank_v1_bank_proto_rawDesc = "" +
 	"\x06status\x18\x05 \x01(\x0e2 .hirewire.bank.v1.Account.StatusR\x06status\x12\x1f\n" +
 	"\vemployee_id\x18\x06 \x01(\tR\n" +
 	"employeeId\x12)\n" +
-	"\x10employee_version\x18\a \x01(\x03R\x0femployeeVersion\x12+\n" +
+	"\x10employee_version\x18\a \x01(\x05R\x0femployeeVersion\x12+\n" +
 	"\x12opened_by_event_id\x18\b \x01(\tR\x0fopenedByEventId\x129\n" +
 	"\n" +
 	"created_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
@@ -1359,7 +1359,7 @@ const file_bank_v1_bank_proto_rawDesc = "" +
 	"event_type\x18\x02 \x01(\tR\teventType\x12\x1f\n" +
 	"\vemployee_id\x18\x03 \x01(\tR\n" +
 	"employeeId\x12)\n" +
-	"\x10employee_version\x18\x04 \x01(\x03R\x0femployeeVersion\x12;\n" +
+	"\x10employee_version\x18\x04 \x01(\x05R\x0femployeeVersion\x12;\n" +
 	"\x06status\x18\x05 \x01(\x0e2#.hirewire.bank.v1.InboxEvent.StatusR\x06status\x12;\n" +
 	"\vreceived_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"receivedAt\x12=\n" +

@@ -102,7 +102,7 @@ type Employee struct {
 	Status Employee_Status `protobuf:"varint,11,opt,name=status,proto3,enum=hirewire.employee.v1.Employee_Status" json:"status,omitempty"`
 	// Output only; on update it may be set, and is then the version that the change expects to find.
 	// Starts at 1 and grows by one with each change.
-	Version int64 `protobuf:"varint,12,opt,name=version,proto3" json:"version,omitempty"`
+	Version int32 `protobuf:"varint,12,opt,name=version,proto3" json:"version,omitempty"`
 	// Output only.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	// Output only.
@@ -218,7 +218,7 @@ func (x *Employee) GetStatus() Employee_Status {
 	return Employee_STATUS_UNSPECIFIED
 }
 
-func (x *Employee) GetVersion() int64 {
+func (x *Employee) GetVersion() int32 {
 	if x != nil {
 		return x.Version
 	}
@@ -872,7 +872,7 @@ const file_employee_v1_employee_proto_rawDesc = "" +
 	" \x01(\tB\x11\xbaH\x0er\f2\n" +
 	"^[A-Z]{3}$R\bcurrency\x12=\n" +
 	"\x06status\x18\v \x01(\x0e2%.hirewire.employee.v1.Employee.StatusR\x06status\x12!\n" +
-	"\aversion\x18\f \x01(\x03B\a\xbaH\x04\"\x02(\x00R\aversion\x129\n" +
+	"\aversion\x18\f \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\aversion\x129\n" +
 	"\n" +
 	"created_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +

@@ -272,7 +272,7 @@ type Attempt struct {
 	// From 1.
 	Number     int32                  `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
 	StartedAt  *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
-	DurationMs int64                  `protobuf:"varint,3,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"`
+	DurationMs int32                  `protobuf:"varint,3,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"`
 	// 0 when there was no answer.
 	StatusCode int32 `protobuf:"varint,4,opt,name=status_code,json=statusCode,proto3" json:"status_code,omitempty"`
 	// `delivered`, `rejected` (an answer that is not 2xx), `timeout`, `connection_failed`, `tls_failed`, `dns_failed`,
@@ -330,7 +330,7 @@ func (x *Attempt) GetStartedAt() *timestamppb.Timestamp {
 	return nil
 }
 
-func (x *Attempt) GetDurationMs() int64 {
+func (x *Attempt) GetDurationMs() int32 {
 	if x != nil {
 		return x.DurationMs
 	}
@@ -1581,7 +1581,7 @@ const file_notifier_v1_delivery_proto_rawDesc = "" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x129\n" +
 	"\n" +
 	"started_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12\x1f\n" +
-	"\vduration_ms\x18\x03 \x01(\x03R\n" +
+	"\vduration_ms\x18\x03 \x01(\x05R\n" +
 	"durationMs\x12\x1f\n" +
 	"\vstatus_code\x18\x04 \x01(\x05R\n" +
 	"statusCode\x12\x18\n" +

@@ -44,7 +44,7 @@ type Event struct {
 	// Output only: `data.employee.id`.
 	EmployeeId string `protobuf:"bytes,6,opt,name=employee_id,json=employeeId,proto3" json:"employee_id,omitempty"`
 	// Output only: `data.employee.version`.
-	Version int64 `protobuf:"varint,7,opt,name=version,proto3" json:"version,omitempty"`
+	Version int32 `protobuf:"varint,7,opt,name=version,proto3" json:"version,omitempty"`
 	// Output only.
 	ReceivedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
 	// Output only: the data was removed, by the retention or on request.
@@ -125,7 +125,7 @@ func (x *Event) GetEmployeeId() string {
 	return ""
 }
 
-func (x *Event) GetVersion() int64 {
+func (x *Event) GetVersion() int32 {
 	if x != nil {
 		return x.Version
 	}
@@ -670,7 +670,7 @@ const file_notifier_v1_event_proto_rawDesc = "" +
 	"\vtraceparent\x18\x05 \x01(\tR\vtraceparent\x12\x1f\n" +
 	"\vemployee_id\x18\x06 \x01(\tR\n" +
 	"employeeId\x12\x18\n" +
-	"\aversion\x18\a \x01(\x03R\aversion\x12;\n" +
+	"\aversion\x18\a \x01(\x05R\aversion\x12;\n" +
 	"\vreceived_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"receivedAt\x12\x16\n" +
 	"\x06erased\x18\t \x01(\bR\x06erased\"K\n" +
