@@ -168,7 +168,7 @@ func TestAnyInterleavingAndOneReconciliation(t *testing.T) {
 					rt.Fatalf("%s has no account", e.ID)
 				case n == 1:
 					a := res.Accounts[0]
-					if a.EmployeeVersion != e.Version || a.HolderName != e.HolderName || (a.Status == bankv1.Account_CLOSED) != e.Terminated {
+					if int64(a.EmployeeVersion) != e.Version || a.HolderName != e.HolderName || (a.Status == bankv1.Account_CLOSED) != e.Terminated {
 						rt.Fatalf("%v does not show %+v", a, e)
 					}
 				}

@@ -96,7 +96,7 @@ func (tr *truth) ListEmployees(_ context.Context, req *employeev1.ListEmployeesR
 
 func toProto(e account.Employee) *employeev1.Employee {
 	given, family, _ := strings.Cut(e.HolderName, " ")
-	p := &employeev1.Employee{Id: e.ID, GivenName: given, FamilyName: family, Currency: e.Currency, Version: e.Version, Status: employeev1.Employee_ACTIVE}
+	p := &employeev1.Employee{Id: e.ID, GivenName: given, FamilyName: family, Currency: e.Currency, Version: int32(e.Version), Status: employeev1.Employee_ACTIVE}
 	if e.Terminated {
 		p.Status = employeev1.Employee_TERMINATED
 	}
