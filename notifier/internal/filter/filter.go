@@ -24,7 +24,7 @@ import (
 // Limits of a filter.
 const (
 	// MaxSize is how long an expression may be, in bytes.
-	MaxSize = 2048
+	MaxSize = 4096
 	// MaxCost bounds each evaluation, in CEL's units of cost (about one for each operation).
 	MaxCost = 10_000
 	// maxNodes bounds the parts of an expression after its macros are expanded.

@@ -3,7 +3,6 @@
 package render
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,20 +54,17 @@ func Body(e *event.Event, p subscription.Payload, f subscription.Format) (body [
 	return body, contentType, nil
 }
 
-// Timestamp is how an event's time is written: RFC 3339, UTC, with exactly six digits after the point.
-func Timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
-
 // thin is the standard body with ids, type and version, and nothing personal.
 func thin(e *event.Event) []byte {
 	b := make([]byte, 0, 256)
 	b = append(b, `{"id":`...)
-	b = appendString(b, e.ID)
+	b = event.AppendString(b, e.ID)
 	b = append(b, `,"type":`...)
-	b = appendString(b, e.Type)
+	b = event.AppendString(b, e.Type)
 	b = append(b, `,"timestamp":`...)
-	b = appendString(b, Timestamp(e.OccurredAt))
+	b = appendTime(b, e.OccurredAt)
 	b = append(b, `,"data":{"employee":{"id":`...)
-	b = appendString(b, e.EmployeeID)
+	b = event.AppendString(b, e.EmployeeID)
 	return fmt.Appendf(b, `,"version":%d}}}`, e.Version)
 }
 
@@ -82,15 +78,15 @@ func cloudEvent(e *event.Event, standard []byte) ([]byte, error) {
 	}
 	b := make([]byte, 0, len(standard)+200)
 	b = append(b, `{"specversion":"1.0","id":`...)
-	b = appendString(b, e.ID)
+	b = event.AppendString(b, e.ID)
 	b = append(b, `,"source":"/hirewire/notifier","type":`...)
-	b = appendString(b, e.Type)
+	b = event.AppendString(b, e.Type)
 	if e.EmployeeID != "" {
 		b = append(b, `,"subject":`...)
-		b = appendString(b, e.EmployeeID)
+		b = event.AppendString(b, e.EmployeeID)
 	}
 	b = append(b, `,"time":`...)
-	b = appendString(b, Timestamp(e.OccurredAt))
+	b = appendTime(b, e.OccurredAt)
 	b = append(b, `,"datacontenttype":"application/json","data":`...)
 	if len(parts.Data) == 0 {
 		parts.Data = json.RawMessage("null")
@@ -99,10 +95,6 @@ func cloudEvent(e *event.Event, standard []byte) ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-func appendString(b []byte, s string) []byte {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(s) // a string always encodes
-	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
+func appendTime(b []byte, t time.Time) []byte {
+	return append(event.AppendTime(append(b, '"'), t), '"')
 }
