@@ -39,7 +39,7 @@ type finishing struct {
 }
 
 var (
-	endDelivery = statement(`DELETE FROM deliveries WHERE (id, lease) IN (VALUES %s) RETURNING id`, 2)
+	endDelivery = statement(`DELETE FROM deliveries WHERE (id, lease) IN (VALUES %s) RETURNING id`, 2, "text", "bigint")
 	addFinished = statement(`INSERT INTO finished_deliveries (id, event_id, event_type, subscription_id, employee_id, position, status, attempts,
 		created_at, finished_at, started_at, duration_us, status_code, outcome, error, snippet) VALUES %s`, 16)
 	addAttempt = statement(`INSERT INTO attempts (delivery_id, number, started_at, duration_us, status_code, outcome, error, snippet) VALUES %s

@@ -46,7 +46,7 @@ SELECT count(*), CASE WHEN count(*) < cardinality($1) THEN array_agg(id) END, AR
 // retrySQL makes deliveries due later and records the attempts. Run twice, it finds nothing the second time.
 const retrySQL = `
 WITH upd AS (
-	UPDATE deliveries d SET lease = 0, attempts = r.attempts, due_at = $9 + r.wait * interval '1 microsecond'
+	UPDATE deliveries d SET lease = 0, attempts = r.attempts, due_at = $9::timestamptz + r.wait * interval '1 microsecond'
 	FROM unnest($1::text[], $2::bigint[], $3::int[], $4::bigint[], $5::bigint[], $6::int[], $7::text[], $8::text[], $10::text[], $11::bigint[])
 		AS r(id, token, attempts, started, duration, code, outcome, error, snippet, wait)
 	WHERE d.id = r.id AND d.lease = r.token

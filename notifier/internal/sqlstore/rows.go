@@ -17,13 +17,17 @@ const rowsAtOnce = 64
 // many is a statement for any number of rows: %s in its text stands for "(?, ?, …), (…)". The texts are few, so they can be
 // prepared (SQLite, where parsing costs more than running).
 type many struct {
-	text string
-	cols int
-	once sync.Once
-	sql  map[sqldb.Engine]*[7]string // for 1, 2, 4 … 64 rows
+	text  string
+	cols  int
+	types []string
+	once  sync.Once
+	sql   map[sqldb.Engine]*[7]string // for 1, 2, 4 … 64 rows
 }
 
-func statement(text string, cols int) *many { return &many{text: text, cols: cols} }
+// statement makes a many of rows of cols columns. Where PostgreSQL cannot tell the columns' types, types says them.
+func statement(text string, cols int, types ...string) *many {
+	return &many{text: text, cols: cols, types: types}
+}
 
 func (m *many) query(e sqldb.Engine, power int) string {
 	m.once.Do(func() {
@@ -48,7 +52,11 @@ func (m *many) write(rows int, placeholder func(n int) string) string {
 		default:
 			b.WriteString(", ")
 		}
-		b.WriteString(placeholder(n + 1))
+		if m.types == nil {
+			b.WriteString(placeholder(n + 1))
+		} else {
+			b.WriteString("CAST(" + placeholder(n+1) + " AS " + m.types[n%m.cols] + ")")
+		}
 	}
 	b.WriteByte(')')
 	return strings.Replace(m.text, "%s", b.String(), 1)

@@ -32,6 +32,9 @@ var sessionSettings = []string{
 func (s *session) use(ctx context.Context, db *sql.DB, fn func(prepare func(query string) (*sql.Stmt, error)) error) (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := ctx.Err(); err != nil { // database/sql looks at it only where it takes a connection from the pool
+		return err
+	}
 	if s.conn == nil {
 		if s.conn, err = connect(ctx, db); err != nil {
 			return err

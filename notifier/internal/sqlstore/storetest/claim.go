@@ -1,0 +1,159 @@
+package storetest
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"hirewire.dev/notifier/internal/delivery"
+	"hirewire.dev/notifier/internal/event"
+)
+
+// queued publishes n events for subscriptions, each of another employee, and leases none.
+func (f *fixture) queued(n int, subscriptions ...string) {
+	f.Helper()
+	for from := 0; from < n; from += 500 {
+		var events []*event.Event
+		for i := range min(n-from, 500) {
+			events = append(events, newEvent(fmt.Sprint("emp_", from+i)))
+		}
+		b := batch([][]*event.Event{events}, subscriptions...)
+		b.Token = 0
+		f.publish(b)
+	}
+}
+
+func claimDue(f *fixture) {
+	f.queued(5, subA, subB)
+	ids, claimed, more := f.claim(token, delivery.Want{SubscriptionID: subA, Room: 3, Ordered: true})
+	if len(ids) != 3 || !slices.Equal(more, []string{subA}) {
+		f.Errorf("claimed %d with more %v, want 3 and more", len(ids), more)
+	}
+	if !slices.IsSortedFunc(claimed, func(a, b delivery.Leased) int { return a.DueAt.Compare(b.DueAt) }) {
+		f.Error("not the longest due first")
+	}
+	for _, l := range claimed {
+		if l.SubscriptionID != subA || l.Token != token || l.Event == nil || l.EventID != l.Event.ID || l.Status != delivery.Pending || l.CreatedAt.IsZero() {
+			f.Errorf("claimed %+v", l)
+		}
+	}
+	ids, _, more = f.claim(token, delivery.Want{SubscriptionID: subA, Room: 3, Ordered: true}, delivery.Want{SubscriptionID: subB, Room: 10})
+	if len(ids) != 7 || len(more) != 0 {
+		f.Errorf("claimed %d with more %v, want the other 7", len(ids), more)
+	}
+	if n := f.count(`SELECT count(*) FROM deliveries WHERE lease = $1`, token); n != 10 {
+		f.Errorf("%d are leased, want 10", n)
+	}
+	f.queued(1, subA)
+	if ids, _, _ := f.claim(99, delivery.Want{SubscriptionID: subA, Room: 3}); len(ids) != 0 {
+		f.Error("claimed for a token that nobody holds")
+	}
+	if ids, _, _ := f.claim(token); len(ids) != 0 {
+		f.Error("claimed for nobody")
+	}
+}
+
+func claimLines(f *fixture) {
+	b := one(subA, newEvent("emp_1"), newEvent("emp_1"), newEvent("emp_1"), newEvent("emp_2"), newEvent("emp_2"))
+	b.Token = 0
+	f.publish(b)
+	f.dueNow()
+	want := delivery.Want{SubscriptionID: subA, Room: 10, Ordered: true}
+	ids, claimed, _ := f.claim(token, want)
+	slices.Sort(ids)
+	if diff := cmp.Diff([]string{b.Deliveries[0].ID, b.Deliveries[3].ID}, ids); diff != "" {
+		f.Fatalf("claimed (-want +got):\n%s", diff)
+	}
+	if n := f.count(`SELECT count(*) FROM deliveries WHERE lease = 0 AND due_at > $1`, f.Now()); n != 3 {
+		f.Errorf("%d of the others are put off, want 3", n)
+	}
+	// A first in line that is to be tried again in an hour holds the others for as long, within bounds.
+	f.finish(end(claimed[0], delivery.Pending, time.Hour))
+	if claimed[0].EmployeeID != "emp_1" {
+		f.Fatal("not the first in line")
+	}
+	if _, err := f.db.ExecContext(f.Context(), `UPDATE deliveries SET due_at = $1 WHERE lease = 0 AND attempts = 0`, f.Now().Add(-time.Second)); err != nil {
+		f.Fatal(err)
+	}
+	if ids, _, _ := f.claim(token, want); len(ids) != 0 {
+		f.Errorf("claimed %v past a first in line that failed", ids)
+	}
+	if n := f.count(`SELECT count(*) FROM deliveries WHERE employee_id = 'emp_1' AND attempts = 0 AND due_at > $1`, f.Now().Add(4*time.Minute)); n != 2 {
+		f.Errorf("%d are put off for long, want 2", n)
+	}
+	unordered := want
+	unordered.Ordered = false
+	f.dueNow()
+	if ids, _, _ := f.claim(token, unordered); len(ids) != 4 {
+		f.Errorf("claimed %d where order does not matter, want 4", len(ids))
+	}
+}
+
+// claimRace: processes that claim at the same time never get the same row.
+func claimRace(f *fixture) {
+	const n, claimers = 2000, 4
+	f.queued(n, subA)
+	var mu sync.Mutex
+	holders := map[string]int64{}
+	var workers sync.WaitGroup
+	for c := range claimers {
+		mine := int64(100 + c)
+		f.enter(mine)
+		s := f.again()
+		workers.Go(func() {
+			for empty := 0; empty < 3; {
+				claimed, _, err := s.Claim(f.Context(), mine, []delivery.Want{{SubscriptionID: subA, Room: 37, Ordered: true}})
+				if err != nil {
+					f.Error(err)
+					return
+				}
+				if len(claimed) == 0 {
+					empty++
+				}
+				mu.Lock()
+				for _, l := range claimed {
+					if other, taken := holders[l.ID]; taken {
+						f.Errorf("%s claimed by %d and %d", l.ID, other, mine)
+					}
+					holders[l.ID] = mine
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	workers.Wait()
+	if len(holders) != n {
+		f.Errorf("%d claimed, want %d", len(holders), n)
+	}
+	for c := range claimers {
+		mine := int64(100 + c)
+		held := 0
+		for _, h := range holders {
+			if h == mine {
+				held++
+			}
+		}
+		if stored := f.count(`SELECT count(*) FROM deliveries WHERE lease = $1`, mine); stored != held {
+			f.Errorf("claimer %d holds %d, the store says %d", mine, held, stored)
+		}
+	}
+}
+
+func claimErased(f *fixture) {
+	f.queued(2, subA)
+	if _, err := f.db.ExecContext(f.Context(), `UPDATE events SET payload = NULL WHERE employee_id = 'emp_1'`); err != nil {
+		f.Fatal(err)
+	}
+	_, claimed, _ := f.claim(token, delivery.Want{SubscriptionID: subA, Room: 3})
+	if len(claimed) != 2 {
+		f.Fatalf("claimed %d, want 2", len(claimed))
+	}
+	for _, l := range claimed {
+		if (l.Event == nil) != (l.EmployeeID == "emp_1") {
+			f.Errorf("%s: event %v", l.EmployeeID, l.Event)
+		}
+	}
+}
