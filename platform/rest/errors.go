@@ -25,6 +25,7 @@ func (e *httpError) GRPCStatus() *status.Status { return e.st }
 var (
 	errTooLarge = &httpError{http.StatusRequestEntityTooLarge, status.New(codes.ResourceExhausted, "the body is too large")}
 	errType     = &httpError{http.StatusUnsupportedMediaType, status.New(codes.InvalidArgument, "the content type must be application/json")}
+	errCoding   = &httpError{http.StatusUnsupportedMediaType, status.New(codes.InvalidArgument, "the body must not be encoded")}
 )
 
 // httpStatus is the HTTP status of a gRPC code.

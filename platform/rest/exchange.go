@@ -128,6 +128,9 @@ func (ex *exchange) admit(in proto.Message) error {
 }
 
 func checkType(header http.Header) error {
+	if coding, ok := header["Content-Encoding"]; ok && (len(coding) != 1 || !strings.EqualFold(coding[0], "identity")) {
+		return errCoding
+	}
 	values := header["Content-Type"]
 	if len(values) != 1 {
 		return errType
