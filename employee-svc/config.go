@@ -122,6 +122,7 @@ func (c *Config) httpTLS() *serve.TLS {
 
 // databaseURL is the URL with what the planner needs to know. Every statement of the hot path goes through an index; on a
 // table that is empty when the statement is planned, PostgreSQL would choose to read it whole, and go on so as it grows.
+// Compiling a plan takes longer than running any of ours.
 func (c *Config) databaseURL() string {
 	raw := c.DatabaseURL.Reveal()
 	if !strings.HasPrefix(raw, "postgres") {
@@ -131,10 +132,13 @@ func (c *Config) databaseURL() string {
 	if err != nil {
 		return raw // the error is told by who opens it
 	}
-	if q := u.Query(); !q.Has("enable_seqscan") {
-		q.Set("enable_seqscan", "off")
-		u.RawQuery = q.Encode()
+	q := u.Query()
+	for _, setting := range []string{"enable_seqscan", "jit"} {
+		if !q.Has(setting) {
+			q.Set(setting, "off")
+		}
 	}
+	u.RawQuery = q.Encode()
 	return u.String()
 }
 
