@@ -2,7 +2,6 @@
 package event
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -31,12 +30,12 @@ type InvalidError struct{ Field, Reason string }
 func (e *InvalidError) Error() string { return e.Field + ": " + e.Reason }
 
 const (
-	maxName    = 255     // runes
-	maxVersion = 1 << 53 // what every reader of JSON holds exactly
+	maxName    = 255 // runes
+	maxVersion = 1<<31 - 1
 )
 
-// Parse reads the change out of an event whose envelope is known to be sound. Names are compared exactly, unlike by
-// encoding/json on structs. An event without anything personal is thin: its Change has no State.
+// Parse reads the change out of an event whose envelope, and so all of its JSON, is known to be sound. An event without
+// anything personal is thin: its Change has no State.
 //
 // Errors: ErrOther, *InvalidError.
 func Parse(e webhook.Event) (account.Change, error) {
@@ -45,116 +44,123 @@ func Parse(e webhook.Event) (account.Change, error) {
 	default:
 		return account.Change{}, ErrOther
 	}
-	var data, employee map[string]json.RawMessage
-	if err := json.Unmarshal(e.Data, &data); err != nil {
+	var employee []byte
+	if !members(e.Data, func(name, value []byte) {
+		if string(name) == "employee" {
+			employee = value
+		}
+	}) {
 		return account.Change{}, &InvalidError{"data", "is not an object"}
 	}
-	if err := json.Unmarshal(data["employee"], &employee); err != nil || employee == nil {
+	var f fields
+	if !members(employee, f.take) {
 		return account.Change{}, &InvalidError{"data.employee", "is not an object"}
 	}
-	r := reader{fields: employee}
-	c := account.Change{EventID: e.ID, EmployeeID: r.id(), Version: r.version(), Terminated: e.Type == Terminated}
-	if r.has("given_name", "family_name", "currency", "status") {
+	c := account.Change{EventID: e.ID, EmployeeID: f.employeeID(), Version: f.versionNumber(), Terminated: e.Type == Terminated}
+	if f.givenName != nil || f.familyName != nil || f.currency != nil || f.status != nil {
 		c.State = &account.Employee{
 			ID: c.EmployeeID, Version: c.Version,
-			HolderName: account.HolderName(r.name("given_name"), r.name("family_name")),
-			Currency:   r.currency(),
-			Terminated: r.terminated(),
+			HolderName: account.HolderName(f.name("given_name", f.givenName), f.name("family_name", f.familyName)),
+			Currency:   f.currencyCode(),
+			Terminated: f.terminated(),
 		}
 	}
-	return c, r.err
+	return c, f.err
 }
 
-// reader reads fields and keeps the first fault.
-type reader struct {
-	fields map[string]json.RawMessage
-	err    error
+// fields are an employee's, as they are written; nil where there is none. The first fault that is found stays.
+type fields struct {
+	id, version, givenName, familyName, currency, status []byte
+
+	err error
 }
 
-func (r *reader) fail(field, reason string) {
-	if r.err == nil {
-		r.err = &InvalidError{"data.employee." + field, reason}
+func (f *fields) take(name, value []byte) {
+	switch string(name) {
+	case "id":
+		f.id = value
+	case "version":
+		f.version = value
+	case "given_name":
+		f.givenName = value
+	case "family_name":
+		f.familyName = value
+	case "currency":
+		f.currency = value
+	case "status":
+		f.status = value
 	}
 }
 
-func (r *reader) has(fields ...string) bool {
-	for _, f := range fields {
-		if _, ok := r.fields[f]; ok {
-			return true
-		}
+func (f *fields) fail(field, reason string) {
+	if f.err == nil {
+		f.err = &InvalidError{"data.employee." + field, reason}
 	}
-	return false
 }
 
-func (r *reader) text(field string) string {
-	raw, ok := r.fields[field]
-	if !ok {
-		r.fail(field, "is missing")
-		return ""
+func (f *fields) text(field string, raw []byte) string {
+	s := unquote(raw)
+	if s == nil {
+		f.fail(field, "is missing, or not a text")
 	}
-	var s *string
-	if err := json.Unmarshal(raw, &s); err != nil || s == nil {
-		r.fail(field, "is not a text")
-		return ""
-	}
-	return *s
+	return string(s)
 }
 
-func (r *reader) id() string {
-	s := r.text("id")
+func (f *fields) employeeID() string {
+	s := f.text("id", f.id)
 	if !id.Valid("emp", s) {
-		r.fail("id", "is not the id of an employee")
+		f.fail("id", "is not the id of an employee")
 	}
 	return s
 }
 
-func (r *reader) version() int64 {
-	v, err := strconv.ParseInt(string(r.fields["version"]), 10, 64)
+func (f *fields) versionNumber() int64 {
+	v, err := strconv.ParseInt(string(f.version), 10, 64)
 	if err != nil || v < 1 || v > maxVersion {
-		r.fail("version", fmt.Sprintf("is not a number from 1 to %d", int64(maxVersion)))
+		f.fail("version", fmt.Sprintf("is not a number from 1 to %d", int64(maxVersion)))
 		return 0
 	}
 	return v
 }
 
-func (r *reader) name(field string) string {
-	s := r.text(field)
+func (f *fields) name(field string, raw []byte) string {
+	s := f.text(field, raw)
 	if utf8.RuneCountInString(s) > maxName {
-		r.fail(field, "is too long")
+		f.fail(field, "is too long")
 	}
 	blank := true
 	for _, c := range s {
 		if unicode.IsControl(c) {
-			r.fail(field, "has a control character")
+			f.fail(field, "has a control character")
 			return ""
 		}
 		blank = blank && unicode.IsSpace(c)
 	}
 	if blank {
-		r.fail(field, "is blank")
+		f.fail(field, "is blank")
 	}
 	return s
 }
 
-func (r *reader) currency() string {
-	s := r.text("currency")
+func (f *fields) currencyCode() string {
+	s := f.text("currency", f.currency)
 	valid := len(s) == 3
 	for i := range len(s) {
 		valid = valid && 'A' <= s[i] && s[i] <= 'Z'
 	}
 	if !valid {
-		r.fail("currency", "is not a code of ISO 4217")
+		f.fail("currency", "is not a code of ISO 4217")
 	}
 	return s
 }
 
-func (r *reader) terminated() bool {
-	switch s := r.text("status"); s {
+func (f *fields) terminated() bool {
+	switch f.text("status", f.status) {
 	case "TERMINATED":
 		return true
 	case "ACTIVE":
 	default:
-		r.fail("status", "is neither ACTIVE nor TERMINATED")
+		f.fail("status", "is neither ACTIVE nor TERMINATED")
 	}
 	return false
 }

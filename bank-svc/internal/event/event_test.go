@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -88,6 +89,35 @@ func TestParseInvalid(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The walker sees in valid JSON what encoding/json does.
+func FuzzMembers(f *testing.F) {
+	for _, text := range []string{full, `{}`, ` { "a" : [1, {"b":"}"}] , "c\u0041" :null,"":"\"" } `, `[]`, `"{"`, `{"a":{"b":{}}}`} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		got, valid := map[string]string{}, json.Valid([]byte(text))
+		isObject := members([]byte(text), func(name, value []byte) { got[string(name)] = string(value) })
+		if !valid {
+			return // whatever it sees, it ends
+		}
+		var want map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(text), &want); (err == nil && want != nil) != isObject {
+			t.Fatalf("object: %v, %v", isObject, err)
+		}
+		if !isObject {
+			return
+		}
+		for name, value := range want {
+			if got[name] != string(value) && utf8.ValidString(text) {
+				t.Errorf("%q is %q, want %q", name, got[name], value)
+			}
+		}
+		if utf8.ValidString(text) && len(got) != len(want) {
+			t.Errorf("%d members, want %d", len(got), len(want))
+		}
+	})
 }
 
 func FuzzParse(f *testing.F) {
