@@ -22,6 +22,7 @@ const (
 	challengeTimeout = 20 * time.Second
 	challengeLease   = 30 * time.Second
 	challengesAtOnce = 8
+	handOverTimeout  = 2 * time.Second
 	lookEvery        = time.Second
 )
 
@@ -94,12 +95,24 @@ func (s *Service) tryChallenge(ctx context.Context, r Record) error {
 		_, err = s.passed(ctx, byNotifier, r)
 		return err
 	}
+	if ctx.Err() != nil {
+		return s.handOver(ctx, r)
+	}
 	refused, ok := errors.AsType[*ChallengeError](err)
 	if !ok {
 		return err
 	}
 	next, reason := r.afterFailure(refused.Reason, s.now())
 	return s.store.PostponeChallenge(ctx, r.ID, next, reason)
+}
+
+// handOver gives a claimed challenge back when this process stops, so that the next one need not wait for the lease.
+func (s *Service) handOver(ctx context.Context, r Record) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handOverTimeout)
+	defer cancel()
+	c := r.Challenge
+	c.DueAt = s.now()
+	return s.store.PostponeChallenge(ctx, r.ID, c, r.StatusReason)
 }
 
 func (s *Service) challenge(ctx context.Context, r Record) error {
