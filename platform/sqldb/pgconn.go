@@ -145,10 +145,14 @@ func (x exchange) meaning(err error) error {
 
 // withContext adds the reason to an error that a done context has caused.
 func withContext(ctx context.Context, err error) error {
-	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
-		return fmt.Errorf("%w: %w", cause, err)
+	cause := ctx.Err()
+	if deadline, ok := ctx.Deadline(); ok && cause == nil && !time.Now().Before(deadline) {
+		cause = context.DeadlineExceeded // the context's own timer is a moment late
 	}
-	return err
+	if cause == nil || errors.Is(err, cause) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", cause, err)
 }
 
 func (c *conn) IsValid() bool { return !c.wire.expired() && c.pqConn.IsValid() }

@@ -1,6 +1,11 @@
 package sqldb_test
 
 import (
+	"context"
+	"database/sql"
+	"errors"
+	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -91,4 +96,59 @@ func TestServerSettings(t *testing.T) {
 	if n := ours.Stats().MaxOpenConnections; n != 16 {
 		t.Errorf("pool of %d", n)
 	}
+}
+
+// Callers that give up, at any moment, do no harm to those who share the pool.
+func TestCancellationsHitNobodyElse(t *testing.T) {
+	db := migrated(t, sqldbtest.Open(t, sqldbtest.PostgresURL(t), sqldb.MaxOpenConns(6)))
+	prepared, err := db.PrepareContext(t.Context(), `SELECT count(*) FROM generate_series(1, $1::int)`) //nolint:sqlclosecheck // closed by defer, used in closures
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer prepared.Close()
+	calls := []func(ctx context.Context) error{
+		func(ctx context.Context) error {
+			var n int
+			return prepared.QueryRowContext(ctx, 500).Scan(&n)
+		},
+		func(ctx context.Context) error {
+			var n int
+			return db.QueryRowContext(ctx, `SELECT count(*) FROM generate_series(1, $1::int)`, 500).Scan(&n)
+		},
+		func(ctx context.Context) error {
+			return db.InTx(ctx, func(tx *sqldb.Tx) error {
+				_, err := tx.ExecContext(ctx, `INSERT INTO pairs VALUES ($1, $2)`, rand.Int64(), rand.Int64())
+				return err
+			})
+		},
+	}
+	stop := time.Now().Add(time.Second)
+	var wg sync.WaitGroup
+	for i := range 12 {
+		wg.Go(func() {
+			for n := 0; time.Now().Before(stop); n++ {
+				ctx, cancel := t.Context(), func() {}
+				if i%2 == 0 {
+					ctx, cancel = context.WithTimeout(ctx, rand.N(3*time.Millisecond))
+				}
+				err := calls[n%len(calls)](ctx)
+				cancel()
+				switch {
+				case err == nil:
+				case i%2 != 0:
+					t.Errorf("a patient caller: %v", err)
+				case !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, sql.ErrTxDone):
+					t.Errorf("an impatient caller: %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for range 100 { // the last rollbacks end in the background
+		if db.Stats().InUse == 0 {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Errorf("%d connections in use", db.Stats().InUse)
 }
