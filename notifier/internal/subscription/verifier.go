@@ -22,7 +22,7 @@ const (
 	challengeTimeout = 20 * time.Second
 	challengeLease   = 30 * time.Second
 	challengesAtOnce = 8
-	handOverTimeout  = 2 * time.Second
+	storeTimeout     = 3 * time.Second
 	lookEvery        = time.Second
 )
 
@@ -70,7 +70,9 @@ func (v *Verifier) claim(ctx context.Context, slots chan struct{}, running *sync
 	if free == 0 {
 		return
 	}
-	due, err := v.service.store.ClaimChallenges(ctx, v.service.now(), challengeLease, free)
+	claiming, cancel := outlive(ctx)
+	defer cancel()
+	due, err := v.service.store.ClaimChallenges(claiming, v.service.now(), challengeLease, free)
 	if err != nil {
 		if ctx.Err() == nil {
 			v.log.WarnContext(ctx, "due challenges could not be claimed", "error", err)
@@ -91,28 +93,28 @@ func (v *Verifier) claim(ctx context.Context, slots chan struct{}, running *sync
 // tryChallenge sends a claimed challenge and records what came of it.
 func (s *Service) tryChallenge(ctx context.Context, r Record) error {
 	err := s.challenge(ctx, r)
+	storing, cancel := outlive(ctx)
+	defer cancel()
 	if err == nil {
-		_, err = s.passed(ctx, byNotifier, r)
+		_, err = s.passed(storing, byNotifier, r)
 		return err
+	}
+	if refused, ok := errors.AsType[*ChallengeError](err); ok {
+		next, reason := r.afterFailure(refused.Reason, s.now())
+		return s.store.PostponeChallenge(storing, r.ID, next, reason)
 	}
 	if ctx.Err() != nil {
-		return s.handOver(ctx, r)
+		// This process stops: the next one need not wait for the lease.
+		now := r.Challenge
+		now.DueAt = s.now()
+		return s.store.PostponeChallenge(storing, r.ID, now, r.StatusReason)
 	}
-	refused, ok := errors.AsType[*ChallengeError](err)
-	if !ok {
-		return err
-	}
-	next, reason := r.afterFailure(refused.Reason, s.now())
-	return s.store.PostponeChallenge(ctx, r.ID, next, reason)
+	return err
 }
 
-// handOver gives a claimed challenge back when this process stops, so that the next one need not wait for the lease.
-func (s *Service) handOver(ctx context.Context, r Record) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handOverTimeout)
-	defer cancel()
-	c := r.Challenge
-	c.DueAt = s.now()
-	return s.store.PostponeChallenge(ctx, r.ID, c, r.StatusReason)
+// outlive is a context for what is to be stored although ctx may have ended.
+func outlive(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 }
 
 func (s *Service) challenge(ctx context.Context, r Record) error {
