@@ -8,7 +8,13 @@ import (
 	"google.golang.org/grpc/status"
 
 	"hirewire.dev/notifier/internal/access"
+	"hirewire.dev/notifier/internal/event"
+	"hirewire.dev/notifier/internal/history"
+	"hirewire.dev/notifier/internal/ingest"
+	"hirewire.dev/notifier/internal/listen"
+	"hirewire.dev/notifier/internal/replay"
 	"hirewire.dev/notifier/internal/subscription"
+	"hirewire.dev/notifier/internal/watch"
 	"hirewire.dev/platform/rpc"
 	"hirewire.dev/platform/sqldb"
 )
@@ -26,6 +32,18 @@ var statuses = []struct {
 	{access.ErrNameTaken, codes.AlreadyExists},
 	{access.ErrSecretTaken, codes.InvalidArgument},
 	{access.ErrRequestReused, codes.AlreadyExists},
+	{event.ErrNotFound, codes.NotFound},
+	{history.ErrNotFound, codes.NotFound},
+	{history.ErrErased, codes.FailedPrecondition},
+	{history.ErrDeleted, codes.FailedPrecondition},
+	{replay.ErrNotFound, codes.NotFound},
+	{replay.ErrRequestReused, codes.AlreadyExists},
+	{watch.ErrTooMany, codes.ResourceExhausted},
+	{listen.ErrTooMany, codes.ResourceExhausted},
+	{listen.ErrGone, codes.FailedPrecondition},
+	{ingest.ErrBusy, codes.ResourceExhausted},
+	{ingest.ErrUnsettled, codes.Unavailable},
+	{ingest.ErrStopped, codes.Unavailable},
 }
 
 // retryIn is what a caller is told to wait while the database is away.
@@ -42,6 +60,15 @@ func Errors(err error) *status.Status {
 	}
 	if invalid, ok := errors.AsType[*access.InvalidError](err); ok {
 		return rpc.Invalid(rpc.Violation{Field: invalid.Field, Reason: invalid.Reason})
+	}
+	if invalid, ok := errors.AsType[*replay.InvalidError](err); ok {
+		return rpc.Invalid(rpc.Violation{Field: invalid.Field, Reason: invalid.Reason})
+	}
+	if invalid, ok := errors.AsType[*listen.InvalidError](err); ok {
+		return rpc.Invalid(rpc.Violation{Field: invalid.Field, Reason: invalid.Reason})
+	}
+	if conflict, ok := errors.AsType[*event.ConflictError](err); ok {
+		return status.New(codes.AlreadyExists, conflict.Error())
 	}
 	if failed, ok := errors.AsType[*subscription.ChallengeError](err); ok {
 		return status.New(codes.FailedPrecondition, failed.Reason)

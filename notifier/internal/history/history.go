@@ -71,6 +71,8 @@ type Store interface {
 	// Events is a piece of the feed in the order of commits. Following Page.Next never skips an event, however late its
 	// transaction committed.
 	Events(ctx context.Context, q EventQuery) (Page, error)
+	// Position is the end of the feed.
+	Position(ctx context.Context) (int64, error)
 	// Deliveries are those that the query asks for, newest first.
 	Deliveries(ctx context.Context, q DeliveryQuery) ([]delivery.Delivery, error)
 	// Delivery is one delivery with its attempts, oldest first; owner is as in DeliveryQuery. Errors: ErrNotFound.
@@ -80,6 +82,9 @@ type Store interface {
 	//
 	// Errors: ErrNotFound, ErrErased, ErrDeleted.
 	Retry(ctx context.Context, id string, owner *string, e audit.Entry) (delivery.Delivery, error)
+	// HasSubscription fails with subscription.ErrNotFound if there is no such subscription of the owner, not even a deleted
+	// one.
+	HasSubscription(ctx context.Context, subscriptionID string, owner *string) error
 	// Balance counts the deliveries of one subscription, or of all of an owner's, or of all.
 	Balance(ctx context.Context, subscriptionID string, owner *string) (Balance, error)
 	// Erase removes the payloads of an employee's events and what was kept of answers to them, and cancels what is pending.

@@ -49,14 +49,20 @@ func (s *Store) Event(ctx context.Context, id string) (event.Event, error) {
 	return rowToEvent(row), nil
 }
 
+// Position implements history.Store.
+func (s *Store) Position(ctx context.Context) (position int64, err error) {
+	err = s.db.Reader().GetContext(ctx, &position, `SELECT position FROM feed WHERE id = 1`)
+	return position, wrap("read the end of the feed", err)
+}
+
 // Events implements history.Store.
 //
 // The end of the feed is read first. Positions are given under a lock that is held until the commit, so whatever is not
 // beyond that end is there to be seen by the time the events are read.
 func (s *Store) Events(ctx context.Context, q history.EventQuery) (history.Page, error) {
-	var end int64
-	if err := s.db.Reader().GetContext(ctx, &end, `SELECT position FROM feed WHERE id = 1`); err != nil {
-		return history.Page{}, wrap("read feed", err)
+	end, err := s.Position(ctx)
+	if err != nil {
+		return history.Page{}, err
 	}
 	to := end
 	var w where

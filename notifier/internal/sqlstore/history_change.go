@@ -9,6 +9,7 @@ import (
 	"hirewire.dev/notifier/internal/delivery"
 	"hirewire.dev/notifier/internal/history"
 	"hirewire.dev/notifier/internal/replay"
+	"hirewire.dev/notifier/internal/subscription"
 	"hirewire.dev/platform/sqldb"
 )
 
@@ -52,6 +53,23 @@ func (s *Store) Retry(ctx context.Context, id string, owner *string, e audit.Ent
 		return d, wrap("retry delivery", err)
 	}
 	return s.delivery(ctx, id, owner)
+}
+
+// HasSubscription implements history.Store.
+func (s *Store) HasSubscription(ctx context.Context, subscriptionID string, owner *string) error {
+	var w where
+	w.and("id = ?", subscriptionID)
+	if owner != nil {
+		w.and("owner = ?", *owner)
+	}
+	var has bool
+	if err := s.db.Reader().GetContext(ctx, &has, `SELECT EXISTS (SELECT 1 FROM subscriptions`+w.text()+`)`, w.args...); err != nil {
+		return wrap("look for subscription", err)
+	}
+	if !has {
+		return subscription.ErrNotFound
+	}
+	return nil
 }
 
 // Balance implements history.Store. Both sides are read by one statement: what is pending is counted, not reckoned.
