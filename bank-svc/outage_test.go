@@ -125,6 +125,7 @@ func overRelay(t *testing.T, raw string) (string, *relay) {
 
 // While the database is away the webhook says 503 with Retry-After and never 2xx; when it is back, nothing was lost.
 func TestDatabaseAway(t *testing.T) {
+	t.Parallel()
 	for _, how := range []struct {
 		name string
 		away func(*relay)
@@ -133,6 +134,7 @@ func TestDatabaseAway(t *testing.T) {
 		{"hanging", (*relay).hang},
 	} {
 		t.Run(how.name, func(t *testing.T) {
+			t.Parallel()
 			database, r := overRelay(t, sqldbtest.PostgresURL(t))
 			b := start(t, database, alone(newTruth(t)))
 			before, during := created(person("Ada Byron")), created(person("Bo Ek"))
@@ -171,6 +173,7 @@ func TestDatabaseAway(t *testing.T) {
 }
 
 func TestLockedSQLite(t *testing.T) {
+	t.Parallel()
 	database := sqldbtest.SQLiteURL(t)
 	b := start(t, database, alone(newTruth(t)))
 	e := created(person("Ada Byron"))

@@ -42,7 +42,7 @@ func (s *Store) Current(ctx context.Context, employeeIDs []string) (map[string]a
 // current reads the accounts and tombstones of employees, by employee. In a transaction, lock holds them.
 func (s *Store) current(ctx context.Context, q querier, employeeIDs []string, lock string) (map[string]account.Account, error) {
 	// Always in the same order, so that two transactions wait for each other instead of deadlocking.
-	rows, err := q.QueryContext(ctx, s.db.SQL(`SELECT `+accountColumns+` FROM accounts WHERE employee_id IN `+s.inList("$1")+
+	rows, err := s.hot(ctx, q, s.db.SQL(`SELECT `+accountColumns+` FROM accounts WHERE employee_id IN `+s.inList("$1")+
 		` ORDER BY employee_id`+lock), s.list(employeeIDs))
 	if err != nil {
 		return nil, fmt.Errorf("read accounts: %w", err)
@@ -69,7 +69,9 @@ type decide func(i int, current *account.Account) (account.Account, account.Acti
 
 // apply decides, for each employee in turn, what becomes of its account, and stores that, within the caller's transaction. An
 // employee may come more than once.
-func (s *Store) apply(ctx context.Context, tx querier, employeeIDs []string, next decide) ([]Outcome, error) {
+//
+// With fresh, none of the employees is expected to have an account: on PostgreSQL they are then not looked up first.
+func (s *Store) apply(ctx context.Context, tx querier, employeeIDs []string, fresh bool, next decide) ([]Outcome, error) {
 	outcomes := make([]Outcome, len(employeeIDs))
 	open := make([]int, len(employeeIDs))
 	for i := range open {
@@ -77,14 +79,16 @@ func (s *Store) apply(ctx context.Context, tx querier, employeeIDs []string, nex
 	}
 	// On PostgreSQL another transaction can open an account between our look and our insert. Its account then counts, and
 	// what we had decided for the employee is decided again.
-	for range 5 {
+	for round := range 5 {
 		if len(open) == 0 {
 			return outcomes, nil
 		}
-		ids := distinct(employeeIDs, open)
-		seen, err := s.current(ctx, tx, ids, " FOR UPDATE")
-		if err != nil {
-			return nil, err
+		seen := map[string]account.Account{}
+		if !fresh || round > 0 || s.db.Engine != sqldb.PostgreSQL {
+			var err error
+			if seen, err = s.current(ctx, tx, distinct(employeeIDs, open), " FOR UPDATE"); err != nil {
+				return nil, err
+			}
 		}
 		b := newBatch(seen)
 		for _, i := range open {
@@ -113,11 +117,12 @@ func distinct(employeeIDs []string, which []int) []string {
 // Apply applies changes that events told of, within the caller's transaction, in their order. A change whose outcome is Fetch
 // was not applied.
 func (s *Store) Apply(ctx context.Context, tx *sql.Tx, changes []account.Change) ([]Outcome, error) {
-	ids := make([]string, len(changes))
+	ids, fresh := make([]string, len(changes)), true
 	for i, c := range changes {
 		ids[i] = c.EmployeeID
+		fresh = fresh && c.Version == 1 && c.State != nil
 	}
-	return s.apply(ctx, tx, ids, func(i int, current *account.Account) (account.Account, account.Action) {
+	return s.apply(ctx, tx, ids, fresh, func(i int, current *account.Account) (account.Account, account.Action) {
 		return account.Apply(current, changes[i])
 	})
 }

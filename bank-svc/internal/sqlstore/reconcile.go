@@ -184,7 +184,7 @@ func (s *Store) repair(ctx context.Context, tx querier, employees []account.Empl
 	}
 	actions := make([]account.Action, len(employees))
 	if !dryRun {
-		outcomes, err := s.apply(ctx, tx, ids, func(i int, current *account.Account) (account.Account, account.Action) {
+		outcomes, err := s.apply(ctx, tx, ids, false, func(i int, current *account.Account) (account.Account, account.Action) {
 			return account.Reconcile(current, employees[i])
 		})
 		for i, o := range outcomes {

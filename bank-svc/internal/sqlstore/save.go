@@ -92,7 +92,7 @@ func (s *Store) number(ctx context.Context, tx querier, b *batch) error {
 		return nil
 	}
 	slices.Sort(need)
-	rows, err := tx.QueryContext(ctx, `UPDATE bank SET last_serial = last_serial + $1 RETURNING last_serial`, len(need))
+	rows, err := s.hot(ctx, tx, `UPDATE bank SET last_serial = last_serial + $1 RETURNING last_serial`, len(need))
 	if err != nil {
 		return fmt.Errorf("take account numbers: %w", err)
 	}
@@ -156,7 +156,7 @@ func (s *Store) insert(ctx context.Context, tx querier, all []account.Account, a
 		id, created_at, updated_at) `
 	if s.db.Engine == sqldb.PostgreSQL {
 		c := columns(all)
-		rows, err := tx.QueryContext(ctx, into+
+		rows, err := s.hot(ctx, tx, into+
 			`SELECT n.*, $9::timestamptz, $9::timestamptz FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[]) AS n
 			ON CONFLICT (employee_id) DO NOTHING RETURNING employee_id`,
 			c.employees, c.numbers, c.holders, c.currencies, c.statuses, c.versions, c.openedBy, c.ids, at)

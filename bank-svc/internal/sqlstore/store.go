@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"sync"
 	"time"
 
 	"github.com/lib/pq"
@@ -21,8 +22,9 @@ var migrations embed.FS
 
 // Store is one bank's database. It is safe for concurrent use, also by several processes.
 type Store struct {
-	db     *sqldb.DB
-	issuer *iban.Issuer
+	db       *sqldb.DB
+	issuer   *iban.Issuer
+	prepared sync.Map // query → *sql.Stmt, for as long as the database is open
 }
 
 // New makes the store; the tables must be there: see Migrate.
@@ -41,6 +43,31 @@ func Migrate(ctx context.Context, db *sqldb.DB) error {
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// preparer is a transaction that can run a statement prepared outside of it.
+type preparer interface {
+	StmtContext(ctx context.Context, stmt *sql.Stmt) *sql.Stmt
+}
+
+// hot runs a query of the path that every event takes. On PostgreSQL it is prepared once for each connection, which saves a
+// round trip and the planning. On SQLite the one connection is the transaction's, and there is nothing to prepare with.
+func (s *Store) hot(ctx context.Context, q querier, query string, args ...any) (*sql.Rows, error) {
+	tx, ok := q.(preparer)
+	if !ok || s.db.Engine != sqldb.PostgreSQL {
+		return q.QueryContext(ctx, query, args...)
+	}
+	stmt, ok := s.prepared.Load(query)
+	if !ok {
+		made, err := s.db.PrepareContext(ctx, query)
+		if err != nil {
+			return nil, err
+		}
+		if stmt, ok = s.prepared.LoadOrStore(query, made); ok {
+			_ = made.Close() // somebody else was first
+		}
+	}
+	return tx.StmtContext(ctx, stmt.(*sql.Stmt)).QueryContext(ctx, args...) //nolint:forcetypeassert // Nothing else is stored.
 }
 
 // list passes texts as one parameter, which inList reads.
