@@ -51,6 +51,7 @@ func NewHealth(s *Service, c *Catalog, poster Poster, log *slog.Logger, conf Hea
 			*d.wait = d.def
 		}
 	}
+	conf.NoteAfter = min(conf.NoteAfter, conf.WarnAfter)
 	return &Health{
 		service: s, catalog: c, poster: poster, log: log, conf: conf,
 		seen: map[string]bool{}, runs: map[string]time.Time{},
