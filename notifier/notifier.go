@@ -72,7 +72,10 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Service, err err
 	if err != nil {
 		return nil, err
 	}
-	return s, s.listen(ctx, store, admin, s.newEngine(store, admin))
+	past := s.newPast(store, admin)
+	engine := s.newEngine(store, admin, past.hub)
+	past.due = engine.dispatcher.Due
+	return s, s.listen(ctx, store, admin, engine, past)
 }
 
 func (s *Service) openStore(ctx context.Context) (*sqlstore.Store, error) {
@@ -87,11 +90,11 @@ func (s *Service) openStore(ctx context.Context) (*sqlstore.Store, error) {
 	if err := store.Migrate(ctx); err != nil {
 		return nil, err
 	}
-	return store, nil
+	return store, store.MakePartitions(ctx)
 }
 
 // listen binds the addresses and puts the API behind them.
-func (s *Service) listen(ctx context.Context, store *sqlstore.Store, a *admin, e *engine) error {
+func (s *Service) listen(ctx context.Context, store *sqlstore.Store, a *admin, e *engine, p *past) error {
 	chain, err := rpc.New(rpc.Config{
 		Logger: s.log, Metrics: s.metrics, Tracer: s.startTracing(ctx), Authenticator: grpcapi.Keys{Authenticator: a.keys},
 		Policy: grpcapi.Policy, Errors: grpcapi.Errors,
@@ -110,7 +113,7 @@ func (s *Service) listen(ctx context.Context, store *sqlstore.Store, a *admin, e
 		return fmt.Errorf("NOTIFIER_GRPC_ADDR: %w", err)
 	}
 	s.onClose("gRPC address", s.grpc.Close)
-	if err := s.register(rpc.Registrars{s.grpc, gateway}, gateway, store, a, e); err != nil {
+	if err := s.register(rpc.Registrars{s.grpc, gateway}, gateway, store, a, e, p); err != nil {
 		return err
 	}
 	if err := chain.Check(s.grpc.GetServiceInfo()); err != nil {
@@ -137,12 +140,12 @@ func (s *Service) startTracing(ctx context.Context) trace.Tracer {
 }
 
 // register puts every service on gRPC and, through the gateway, on REST.
-func (s *Service) register(both grpc.ServiceRegistrar, gateway *rest.Gateway, store *sqlstore.Store, a *admin, e *engine) error {
+func (s *Service) register(both grpc.ServiceRegistrar, gateway *rest.Gateway, store *sqlstore.Store, a *admin, e *engine, p *past) error {
 	notifierv1.RegisterSubscriptionServiceServer(both, grpcapi.NewSubscriptions(a.subscriptions, e))
 	notifierv1.RegisterApiKeyServiceServer(both, grpcapi.NewAPIKeys(a.keyService))
 	notifierv1.RegisterAuditServiceServer(both, grpcapi.NewAudit(store))
-	notifierv1.RegisterEventServiceServer(both, notifierv1.UnimplementedEventServiceServer{})
-	notifierv1.RegisterDeliveryServiceServer(both, notifierv1.UnimplementedDeliveryServiceServer{})
+	notifierv1.RegisterEventServiceServer(both, p.events(s, e))
+	notifierv1.RegisterDeliveryServiceServer(both, p.deliveries(e))
 	conn, mux, ctx := gateway.Conn(), gateway.Mux(), context.Background()
 	return errors.Join(
 		notifierv1.RegisterSubscriptionServiceHandlerClient(ctx, mux, notifierv1.NewSubscriptionServiceClient(conn)),

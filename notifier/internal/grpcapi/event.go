@@ -135,7 +135,7 @@ func isTypePattern(pattern string) bool {
 		return true
 	}
 	for _, t := range schema.Types() {
-		if schema.Matches(pattern, t.Name) {
+		if event.MatchesType(pattern, t.Name) {
 			return true
 		}
 	}

@@ -110,7 +110,7 @@ func (s *Service) Open(ctx context.Context, o Opening) (*Session, error) {
 
 func (s *Service) match(o Opening) (func(*event.Event) bool, error) {
 	for i, t := range o.EventTypes {
-		if !slices.ContainsFunc(s.conf.Types, func(known string) bool { return matches(t, known) }) {
+		if !slices.ContainsFunc(s.conf.Types, func(known string) bool { return event.MatchesType(t, known) }) {
 			return nil, &InvalidError{fmt.Sprintf("open.event_types[%d]", i), "must be one of " + strings.Join(s.conf.Types, ", ") + `, or a first word with ".*"`}
 		}
 	}
@@ -125,15 +125,7 @@ func (s *Service) match(o Opening) (func(*event.Event) bool, error) {
 		if !slices.Contains(s.conf.Types, e.Type) {
 			return false // the notifier's own, for one subscription alone
 		}
-		wanted := len(o.EventTypes) == 0 || slices.ContainsFunc(o.EventTypes, func(p string) bool { return matches(p, e.Type) })
+		wanted := len(o.EventTypes) == 0 || slices.ContainsFunc(o.EventTypes, func(p string) bool { return event.MatchesType(p, e.Type) })
 		return wanted && filter(s.conf.Candidate(e))
 	}, nil
-}
-
-// matches says whether a pattern, an exact type or a first word and .*, takes in a type.
-func matches(pattern, name string) bool {
-	if prefix, ok := strings.CutSuffix(pattern, "*"); ok && strings.HasSuffix(prefix, ".") {
-		return strings.HasPrefix(name, prefix)
-	}
-	return pattern == name
 }

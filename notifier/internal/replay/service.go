@@ -12,6 +12,7 @@ import (
 	"hirewire.dev/notifier/internal/access"
 	"hirewire.dev/notifier/internal/audit"
 	"hirewire.dev/notifier/internal/delivery"
+	"hirewire.dev/notifier/internal/event"
 )
 
 // The bounds of a replay's fields.
@@ -119,7 +120,7 @@ func (s *Service) check(r Replay) error {
 		return &InvalidError{"replay.rate_limit_per_second", fmt.Sprintf("must be from 0 to %d", maxRate)}
 	}
 	for i, t := range r.EventTypes {
-		if !slices.ContainsFunc(s.types, func(known string) bool { return matches(t, known) }) {
+		if !slices.ContainsFunc(s.types, func(known string) bool { return event.MatchesType(t, known) }) {
 			return &InvalidError{fmt.Sprintf("replay.event_types[%d]", i), "must be one of " + strings.Join(s.types, ", ") + `, or a first word with ".*"`}
 		}
 	}
@@ -131,15 +132,7 @@ func (s *Service) check(r Replay) error {
 	return nil
 }
 
-// matches says whether a pattern, an exact type or a first word and .*, takes in a type.
-func matches(pattern, name string) bool {
-	if prefix, ok := strings.CutSuffix(pattern, "*"); ok && strings.HasSuffix(prefix, ".") {
-		return strings.HasPrefix(name, prefix)
-	}
-	return pattern == name
-}
-
 // wants says whether the replay is about an event, as far as its own conditions go.
 func (r Replay) wants(name string) bool {
-	return len(r.EventTypes) == 0 || slices.ContainsFunc(r.EventTypes, func(p string) bool { return matches(p, name) })
+	return len(r.EventTypes) == 0 || slices.ContainsFunc(r.EventTypes, func(p string) bool { return event.MatchesType(p, name) })
 }

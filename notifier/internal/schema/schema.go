@@ -61,14 +61,6 @@ func Lookup(name string) (*Type, error) {
 // Types lists all types by name.
 func Types() []*Type { return slices.Clone(all) }
 
-// Matches says whether a pattern of a subscription, an exact type or words and .*, takes in a type.
-func Matches(pattern, name string) bool {
-	if prefix, ok := strings.CutSuffix(pattern, "*"); ok && strings.HasSuffix(prefix, ".") {
-		return strings.HasPrefix(name, prefix)
-	}
-	return pattern == name
-}
-
 // Files are named by type and version: employee.created.v1.json.
 //
 //go:embed types/*.json

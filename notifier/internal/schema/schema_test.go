@@ -71,17 +71,6 @@ func TestLookup(t *testing.T) {
 	}
 }
 
-func TestMatches(t *testing.T) {
-	t.Parallel()
-	for pattern, want := range map[string]bool{
-		"employee.created": true, "employee.*": true, "employee.updated": false, "employee*": false, "*": false, "emp.*": false, "": false,
-	} {
-		if got := schema.Matches(pattern, "employee.created"); got != want {
-			t.Errorf("%q: %v", pattern, got)
-		}
-	}
-}
-
 func TestCheckNamesThePath(t *testing.T) {
 	t.Parallel()
 	for data, want := range map[string]string{
