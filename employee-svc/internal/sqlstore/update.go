@@ -60,14 +60,14 @@ func (u *update) run(ctx context.Context) error {
 		return err
 	}
 	// The reply to COMMIT was lost. Read back under the lock, which waits for that transaction to end.
-	intended := u.after
+	intended, leased := u.after, u.leased
 	err = u.store.db.InTx(ctx, func(tx *sqldb.Tx) error {
 		now, err := u.lock(ctx, tx)
 		switch {
 		case err != nil:
 			return err
 		case now == intended:
-			u.after, u.leased = intended, nil // its lease ends, and it is claimed
+			u.after, u.leased, u.changed = intended, leased, true
 			return nil
 		case now == u.before:
 			return u.try(ctx, tx)
