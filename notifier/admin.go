@@ -28,6 +28,9 @@ type admin struct {
 	catalog       *subscription.Catalog
 	subscriptions *subscription.Service
 	health        *subscription.Health
+	compile       func(filter string) (func(*subscription.Candidate) bool, error)
+	// changed is called after each change of a subscription that was made here.
+	changed []func()
 }
 
 func (s *Service) newAdmin(ctx context.Context, store *sqlstore.Store) (*admin, error) {
@@ -56,26 +59,28 @@ func (s *Service) newAdmin(ctx context.Context, store *sqlstore.Store) (*admin, 
 		}
 	})
 
-	compile := s.filters()
-	a.catalog = subscription.NewCatalog(store, box, compile, store.Now, s.log)
+	a.compile = s.filters()
+	a.catalog = subscription.NewCatalog(store, box, a.compile, store.Now, s.log)
 	if _, err := a.catalog.Reload(ctx); err != nil {
 		return nil, err
 	}
 	s.run("subscriptions", a.catalog.Run)
 
-	var verifier *subscription.Verifier
 	a.subscriptions = subscription.NewService(subscription.ServiceConfig{
 		Store: store, Sealer: box, NewID: newID, Now: store.Now,
-		Rules:      subscription.Rules{CheckURL: a.checkURL, Compile: compile, EventTypes: eventTypes()},
+		Rules:      subscription.Rules{CheckURL: a.checkURL, Compile: a.compile, EventTypes: eventTypes()},
 		Challenger: subscription.NewProver(a.sender, a.catalog, newID),
 		Changed: func(ctx context.Context) {
 			if _, err := a.catalog.Reload(ctx); err != nil {
 				s.log.WarnContext(ctx, "subscriptions could not be refreshed", "error", err)
 			}
-			verifier.Wake()
+			for _, tell := range a.changed {
+				tell()
+			}
 		},
 	})
-	verifier = subscription.NewVerifier(a.subscriptions, s.log)
+	verifier := subscription.NewVerifier(a.subscriptions, s.log)
+	a.changed = append(a.changed, verifier.Wake)
 	s.run("challenges", verifier.Run)
 	a.health = subscription.NewHealth(a.subscriptions, a.catalog, a.sender, s.log, subscription.HealthConfig{
 		WarnAfter: s.cfg.WarnAfter, DisableAfter: s.cfg.DisableAfter,

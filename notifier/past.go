@@ -1,16 +1,12 @@
 package notifier
 
 import (
-	"context"
-
-	"hirewire.dev/notifier/internal/access"
 	"hirewire.dev/notifier/internal/filter"
 	"hirewire.dev/notifier/internal/grpcapi"
 	"hirewire.dev/notifier/internal/listen"
 	"hirewire.dev/notifier/internal/replay"
 	"hirewire.dev/notifier/internal/retention"
 	"hirewire.dev/notifier/internal/sqlstore"
-	"hirewire.dev/notifier/internal/subscription"
 	"hirewire.dev/notifier/internal/watch"
 	"hirewire.dev/platform/telemetry"
 )
@@ -28,10 +24,11 @@ type past struct {
 func (s *Service) newPast(store *sqlstore.Store, a *admin) *past {
 	p := &past{store: store, admin: a, hub: &watch.Hub{}}
 	runner := replay.NewRunner(store, a.catalog, filter.Candidate, func(id string) { p.due(id) }, s.log)
+	a.changed = append(a.changed, runner.Wake)
 	s.run("replays", runner.Run)
-	p.replays = replay.NewService(store, visible{a.subscriptions}, eventTypes(), newID, store.Now, runner.Wake)
+	p.replays = replay.NewService(store, a.subscriptions, eventTypes(), newID, store.Now, runner.Wake)
 	p.listen = listen.New(listen.Config{
-		Feed: store, Compile: compileFilter, Candidate: filter.Candidate, Types: eventTypes(), Schedule: s.cfg.RetrySchedule,
+		Feed: store, Compile: a.compile, Candidate: filter.Candidate, Types: eventTypes(), Schedule: s.cfg.RetrySchedule,
 		Version: telemetry.Version(), NewID: newID,
 	})
 	s.run("retention", retention.New(retention.Config{Retention: s.cfg.Retention, PayloadRetention: s.cfg.PayloadRetention}, store, s.log).Run)
@@ -49,24 +46,4 @@ func (p *past) deliveries(e *engine) *grpcapi.Deliveries {
 	return grpcapi.NewDeliveries(grpcapi.DeliveriesConfig{
 		History: p.store, Replays: p.replays, Watch: p.hub, Listen: p.listen, Snapshots: p.admin.catalog, Now: p.store.Now, Due: e.dispatcher.Due,
 	})
-}
-
-// visible says whether a caller sees a subscription.
-type visible struct{ subscriptions *subscription.Service }
-
-// Visible implements replay.Subscriptions.
-func (v visible) Visible(ctx context.Context, by access.Caller, subscriptionID string) error {
-	_, err := v.subscriptions.Get(ctx, by, subscriptionID)
-	return err
-}
-
-func compileFilter(expression string) (func(*subscription.Candidate) bool, error) {
-	f, err := filter.Compile(expression)
-	if err != nil {
-		return nil, err
-	}
-	return func(c *subscription.Candidate) bool {
-		ok, err := f.Match(c)
-		return ok && err == nil
-	}, nil
 }

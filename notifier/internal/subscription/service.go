@@ -61,6 +61,12 @@ func (s *Service) Get(ctx context.Context, by access.Caller, id string) (Record,
 	return r, nil
 }
 
+// Visible fails as Get does when the subscription is not there for the caller.
+func (s *Service) Visible(ctx context.Context, by access.Caller, id string) error {
+	_, err := s.Get(ctx, by, id)
+	return err
+}
+
 // List are the subscriptions that the caller may see and asks for.
 func (s *Service) List(ctx context.Context, by access.Caller, q Query) ([]Subscription, error) {
 	if by.Owner != "" {
