@@ -83,13 +83,9 @@ func openRows(path string, n int) (iter.Seq[people.Row], func(), error) {
 			}
 		}, func() {}, nil
 	}
-	var file io.ReadCloser = io.NopCloser(bytes.NewReader(sampleEmployees))
-	if path != "" {
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, nil, err
-		}
-		file = f
+	file, err := openExport(path)
+	if err != nil {
+		return nil, nil, err
 	}
 	rows, err := people.ReadCSV(file)
 	if err != nil {
@@ -97,6 +93,13 @@ func openRows(path string, n int) (iter.Seq[people.Row], func(), error) {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return rows, func() { file.Close() }, nil
+}
+
+func openExport(path string) (io.ReadCloser, error) {
+	if path == "" {
+		return io.NopCloser(bytes.NewReader(sampleEmployees)), nil
+	}
+	return os.Open(path)
 }
 
 // patience is how long nothing may move before the verdict is given on what is there.

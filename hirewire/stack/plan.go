@@ -189,13 +189,13 @@ func (p *planner) plan() (*Plan, error) {
 	k := p.kept
 	plan.Description.Employee = EmployeeAccess{HTTP: "http://" + employeeHTTP, GRPC: employeeGRPC, WriterKey: k.WriterKey, ReaderKey: k.ReaderKey}
 
-	notifierKeys := "employee-svc:publisher:" + k.PublisherKey
+	notifierKeys := []string{"employee-svc:publisher:" + k.PublisherKey}
 	for i := range p.cfg.Banks {
 		name := bankName(i)
 		if k.NotifierKeys[name] == "" {
 			k.NotifierKeys[name] = NewKey()
 		}
-		notifierKeys += "," + name + ":bank:" + k.NotifierKeys[name]
+		notifierKeys = append(notifierKeys, name+":bank:"+k.NotifierKeys[name])
 	}
 	var notifiers []string
 	for i := range p.cfg.Notifiers {
@@ -212,7 +212,7 @@ func (p *planner) plan() (*Plan, error) {
 		plan.add(p, name, "notifier", "http://"+httpAddr, "notifier", map[string]string{
 			"NOTIFIER_HTTP_ADDR": httpAddr, "NOTIFIER_GRPC_ADDR": grpcAddr,
 			"NOTIFIER_ADMIN_KEY": k.AdminKey, "NOTIFIER_MASTER_KEY": k.MasterKey,
-			"NOTIFIER_API_KEYS":    notifierKeys,
+			"NOTIFIER_API_KEYS":    strings.Join(notifierKeys, ","),
 			"NOTIFIER_ALLOW_CIDRS": "127.0.0.0/8,::1/128", "NOTIFIER_CA_FILE": p.path("ca.pem"),
 		}, "NOTIFIER_DATABASE_URL")
 	}

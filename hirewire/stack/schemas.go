@@ -11,15 +11,15 @@ import (
 
 // CreateSchemas makes the plan's schemas where they are not there yet.
 func (plan *Plan) CreateSchemas(ctx context.Context, databaseURL string) error {
-	return plan.eachSchema(ctx, databaseURL, "CREATE SCHEMA IF NOT EXISTS ")
+	return plan.eachSchema(ctx, databaseURL, "CREATE SCHEMA IF NOT EXISTS %s")
 }
 
 // DropSchemas removes the plan's schemas with all that is in them.
 func (plan *Plan) DropSchemas(ctx context.Context, databaseURL string) error {
-	return plan.eachSchema(ctx, databaseURL, "DROP SCHEMA IF EXISTS ", " CASCADE")
+	return plan.eachSchema(ctx, databaseURL, "DROP SCHEMA IF EXISTS %s CASCADE")
 }
 
-func (plan *Plan) eachSchema(ctx context.Context, databaseURL, before string, after ...string) error {
+func (plan *Plan) eachSchema(ctx context.Context, databaseURL, format string) error {
 	if len(plan.Schemas) == 0 {
 		return nil
 	}
@@ -31,10 +31,7 @@ func (plan *Plan) eachSchema(ctx context.Context, databaseURL, before string, af
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for _, schema := range plan.Schemas {
-		statement := before + pq.QuoteIdentifier(schema)
-		for _, s := range after {
-			statement += s
-		}
+		statement := fmt.Sprintf(format, pq.QuoteIdentifier(schema))
 		if _, err := db.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("%s: %w", statement, err)
 		}

@@ -106,7 +106,6 @@ func Run(ctx context.Context, opts Options) (*Report, error) {
 type bench struct {
 	Options
 	report *Report
-	raw    float64 // of this run, per second
 }
 
 // rig is a notifier with a receiver and publishers around it.

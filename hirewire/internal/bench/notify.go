@@ -196,16 +196,16 @@ func (l *ledger) result(published []time.Time, start time.Time) *Notify {
 	last := start
 	lost := 0
 	for s := range l.arrivals {
-		for i := range l.arrivals[s] {
+		for i, at := range published {
 			nanos := l.arrivals[s][i].Load()
 			if nanos == 0 {
 				lost++
 				continue
 			}
-			at := time.Unix(0, nanos)
-			latencies = append(latencies, at.Sub(published[i]))
-			if at.After(last) {
-				last = at
+			arrived := time.Unix(0, nanos)
+			latencies = append(latencies, arrived.Sub(at))
+			if arrived.After(last) {
+				last = arrived
 			}
 		}
 	}

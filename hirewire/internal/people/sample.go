@@ -2,7 +2,6 @@ package people
 
 import (
 	"bytes"
-	_ "embed"
 	"fmt"
 	"strings"
 
