@@ -29,7 +29,7 @@ func (b *Inbox) claimAll(ctx, work context.Context) {
 		room := b.reserve(b.config.MaxBatch)
 		if room == 0 {
 			b.hungry.Store(true)
-			if b.queued.Load() < int64(b.config.MaxQueued) { // released meanwhile
+			if b.hasRoom() && b.hungry.CompareAndSwap(true, false) { // released meanwhile
 				continue
 			}
 			return
@@ -55,7 +55,7 @@ func (b *Inbox) claimSome(ctx context.Context, room int) (int, error) {
 		return 0, err
 	}
 	for _, it := range items {
-		b.laneOf(it.event).put(it)
+		b.enqueueWork(it)
 	}
 	return len(items), nil
 }

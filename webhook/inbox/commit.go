@@ -107,7 +107,12 @@ func (b *Inbox) storeOnce(ctx context.Context, batch []*arrival) error {
 		b.release(given)
 		return err
 	}
-	b.stored.Add(int64(len(taken)))
+	if b.stored.Add(int64(len(taken))) >= b.analyzeAt.Load() {
+		select {
+		case b.grown <- struct{}{}:
+		default:
+		}
+	}
 	b.handOver(rows, taken, given, until)
 	if len(taken) > 0 {
 		b.config.Observe(Observation{What: Stored, Count: len(taken)})
@@ -150,7 +155,7 @@ func (b *Inbox) handOver(rows []*row, taken map[string]inserted, given int, unti
 			left = true
 		default:
 			handed++
-			b.laneOf(r.event).put(&item{seq: in.seq, lease: in.lease, until: until, event: r.event})
+			b.enqueueWork(&item{seq: in.seq, lease: in.lease, until: until, event: r.event})
 		}
 	}
 	b.release(given - handed)

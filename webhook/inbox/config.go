@@ -46,9 +46,14 @@ type Config struct {
 	Workers int
 	// MaxBatch is how many events one transaction stores or applies. Default 256.
 	MaxBatch int
-	// MaxQueued is how many committed events wait in memory for a worker; more
-	// wait in the table. Default 2048.
-	MaxQueued int
+	// Linger is how long a worker that is busy waits for a fuller batch. Default
+	// 10 ms.
+	Linger time.Duration
+	// MaxQueued is how many committed events, and MaxQueuedBytes how much of
+	// them, wait in memory for a worker; more wait in the table. Defaults 4096
+	// and 32 MiB.
+	MaxQueued      int
+	MaxQueuedBytes int64
 	// MaxWaiting is how many arrivals, and MaxWaitingBytes how much of their
 	// bodies, may wait for their commit. Beyond, Accept fails with [ErrFull].
 	// Defaults 4096 and 64 MiB.
@@ -94,7 +99,8 @@ func (c Config) withDefaults() (Config, error) {
 	case (c.Handle == nil) == (c.HandleBatch == nil):
 		return c, errors.New("an inbox needs one handler, for events or for batches")
 	case min(c.Workers, c.MaxBatch, c.MaxQueued, c.MaxWaiting, c.MaxAttempts) < 0,
-		min(c.Lease, c.HandlerTimeout, c.CommitTimeout, c.Poll, c.DrainTimeout) < 0, c.MaxWaitingBytes < 0:
+		min(c.Lease, c.HandlerTimeout, c.CommitTimeout, c.Poll, c.Linger, c.DrainTimeout) < 0,
+		min(c.MaxWaitingBytes, c.MaxQueuedBytes) < 0:
 		return c, errors.New("a limit of the inbox is negative")
 	case c.Retention != 0 && c.Retention < minRetention:
 		return c, errors.New("the retention is shorter than a sender may retry: at least 7 days")
@@ -113,13 +119,15 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	orDefault(&c.Workers, 2)
 	orDefault(&c.MaxBatch, 256)
-	orDefault(&c.MaxQueued, 2048)
+	orDefault(&c.MaxQueued, 4096)
+	orDefault(&c.MaxQueuedBytes, 32<<20)
 	orDefault(&c.MaxWaiting, 4096)
 	orDefault(&c.MaxWaitingBytes, 64<<20)
 	orDefault(&c.Lease, 15*time.Second)
 	orDefault(&c.HandlerTimeout, 10*time.Second)
 	orDefault(&c.CommitTimeout, 5*time.Second)
 	orDefault(&c.Poll, time.Second)
+	orDefault(&c.Linger, 10*time.Millisecond)
 	orDefault(&c.MaxAttempts, 5)
 	orDefault(&c.Retention, 30*24*time.Hour)
 	orDefault(&c.DrainTimeout, 5*time.Second)

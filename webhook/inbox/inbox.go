@@ -30,12 +30,16 @@ type Inbox struct {
 	lanes  []*lane
 	seed   maphash.Seed
 	queued atomic.Int64 // items in all lanes, with room that is reserved
+	held   atomic.Int64 // bytes of the items in all lanes
 	// wake tells the claimer that there may be something to claim.
 	wake chan struct{}
 	// hungry is set when the claimer stopped for lack of room.
 	hungry atomic.Bool
 
 	stored atomic.Int64 // rows inserted, for the planner's statistics
+	// grown tells maintain that stored has passed analyzeAt.
+	grown     chan struct{}
+	analyzeAt atomic.Int64
 
 	closing   chan struct{}
 	closeOnce sync.Once
@@ -57,6 +61,7 @@ func New(config Config) (*Inbox, error) {
 		arrivals: make(chan *arrival, config.MaxWaiting),
 		seed:     maphash.MakeSeed(),
 		wake:     make(chan struct{}, 1),
+		grown:    make(chan struct{}, 1),
 		closing:  make(chan struct{}),
 	}
 	switch config.Dialect {
@@ -67,6 +72,7 @@ func New(config Config) (*Inbox, error) {
 		s := newSQLite(config.DB)
 		b.backend, b.table = s, &s.table
 	}
+	b.analyzeAt.Store(analyzeFirst)
 	for range config.Workers {
 		b.lanes = append(b.lanes, newLane())
 	}
@@ -137,6 +143,12 @@ func (b *Inbox) close() {
 
 // newLease is a token that no other claim has: the instance and a counter.
 func (b *Inbox) newLease() int64 { return b.instance<<32 | b.leases.Add(1)&0xffffffff }
+
+// enqueueWork puts an item, for which room is reserved, in line for its worker.
+func (b *Inbox) enqueueWork(it *item) {
+	b.held.Add(it.size())
+	b.laneOf(it.event).put(it)
+}
 
 // laneOf spreads keys over the workers; events without a key go by their id.
 func (b *Inbox) laneOf(e *Event) *lane {

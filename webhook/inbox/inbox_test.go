@@ -178,8 +178,16 @@ func TestNotUnderstoodIsQuarantinedOnArrival(t *testing.T) {
 		broken := delivery("evt_1", "emp_1", 1)
 		broken.Event, broken.Body = webhook.Event{}, []byte("\x00\xff not JSON")
 		broken.Problem = &webhook.Error{Reason: webhook.ReasonInvalidJSON, Detail: "not UTF-8"}
-		p.accept(t, broken, delivery("evt_2", "refuse", 1), delivery("evt_3", "a\x00b", 1),
-			delivery("evt_4", strings.Repeat("x", 257), 1), delivery("evt_5", "emp_1", 1))
+		p.accept(t, broken, delivery("evt_5", "emp_1", 1))
+		for _, d := range []webhook.Delivery{
+			delivery("evt_2", "refuse", 1), delivery("evt_3", "a\x00b", 1), delivery("evt_4", strings.Repeat("x", 257), 1),
+		} {
+			for range 2 { // the answer is the same each time
+				if err := p.Accept(t.Context(), d); !errors.Is(err, webhook.ErrQuarantined) {
+					t.Errorf("%s: %v", d.ID, err)
+				}
+			}
+		}
 		idle(t, db)
 		if got := statuses(t, db); got != "4 QUARANTINED, 1 PROCESSED" {
 			t.Error(got)

@@ -71,15 +71,18 @@ func (l *lane) takeKey(key string) (of []*item) {
 	return of
 }
 
-// state reports whether anything is in the lane, and whether more may come.
-func (l *lane) state() (empty, closed bool) {
+// state reports how many are in the lane, and whether no more will come.
+func (l *lane) state() (n int, closed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.items) == 0, l.closed
+	return len(l.items), l.closed
 }
 
 // reserve takes room for up to n items in memory and returns how much it got.
 func (b *Inbox) reserve(n int) int {
+	if !b.hasRoom() {
+		return 0
+	}
 	limit := int64(b.config.MaxQueued)
 	for {
 		have := b.queued.Load()
@@ -93,9 +96,14 @@ func (b *Inbox) reserve(n int) int {
 	}
 }
 
-// release gives room back, and wakes a claimer that waits for it.
+func (b *Inbox) hasRoom() bool {
+	return b.queued.Load() < int64(b.config.MaxQueued) && b.held.Load() < b.config.MaxQueuedBytes
+}
+
+// release gives room for n items back, and wakes a claimer that waits for it.
 func (b *Inbox) release(n int) {
-	if n > 0 && b.queued.Add(int64(-n)) <= int64(b.config.MaxQueued)/2 && b.hungry.CompareAndSwap(true, false) {
+	b.queued.Add(int64(-n))
+	if b.hungry.Load() && b.queued.Load() <= int64(b.config.MaxQueued)/2 && b.hasRoom() && b.hungry.CompareAndSwap(true, false) {
 		b.nudge()
 	}
 }

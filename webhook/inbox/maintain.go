@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -13,35 +14,48 @@ const (
 	pruneRest  = 50 * time.Millisecond
 
 	// analyzeFirst and analyzeLast are after how many rows the statistics are
-	// refreshed, and eight times as many, and so on: PostgreSQL plans prepared
-	// statements once, and plans made for an empty table read all of it. Later
-	// autovacuum has taken over.
-	analyzeFirst = 500
-	analyzeLast  = 500 << 12
+	// refreshed, and four times as many, and so on: PostgreSQL plans by them, and
+	// plans made for an empty table are poor. Later autovacuum has taken over.
+	analyzeFirst = 100
+	analyzeLast  = analyzeFirst << 14
 )
 
 // maintain prunes old messages and keeps the statistics fresh.
 func (b *Inbox) maintain(ctx context.Context) {
-	analyzeAt := int64(analyzeFirst)
-	nextPrune := time.Now()
+	prune := time.NewTimer(0)
+	defer prune.Stop()
 	for {
-		if !time.Now().Before(nextPrune) {
-			nextPrune = time.Now().Add(jitter(pruneEvery))
+		select {
+		case <-ctx.Done():
+			return
+		case <-prune.C:
 			if n, err := b.prune(ctx); err != nil && ctx.Err() == nil {
 				b.config.Observe(Observation{What: Unavailable, Err: err})
 			} else if n > 0 {
 				b.config.Observe(Observation{What: Pruned, Count: n})
 			}
+			prune.Reset(jitter(pruneEvery))
+		case <-b.grown:
+			b.analyze(ctx)
 		}
-		if analyzeAt <= analyzeLast && b.stored.Load() >= analyzeAt {
-			analyzeAt *= 8
-			if err := b.backend.analyze(ctx); err != nil && ctx.Err() == nil {
-				b.config.Observe(Observation{What: Unavailable, Err: err})
-			}
-		}
-		if !sleep(ctx, jitter(b.config.Poll)) {
-			return
-		}
+	}
+}
+
+// analyze refreshes the statistics once for each step of growth.
+func (b *Inbox) analyze(ctx context.Context) {
+	stored, at := b.stored.Load(), b.analyzeAt.Load()
+	if stored < at {
+		return
+	}
+	for at <= stored {
+		at *= 4
+	}
+	if at > analyzeLast {
+		at = math.MaxInt64
+	}
+	b.analyzeAt.Store(at)
+	if err := b.backend.analyze(ctx); err != nil && ctx.Err() == nil {
+		b.config.Observe(Observation{What: Unavailable, Err: err})
 	}
 }
 

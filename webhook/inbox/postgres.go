@@ -51,10 +51,10 @@ func newPostgres(db *sql.DB) *postgres {
 		claiming: prepare(`
 			WITH due AS (
 				SELECT seq FROM inbox_events e
-				WHERE ` + open + ` AND due_at <= $1
+				WHERE ` + open + ` AND lease >= 0 AND due_at <= $1
 					AND (ordering_key = '' OR NOT EXISTS (
 						SELECT FROM inbox_events p
-						WHERE p.ordering_key = e.ordering_key AND p.seq < e.seq AND p.status IN ('PENDING', 'FAILED')))
+						WHERE p.ordering_key = e.ordering_key AND p.seq + 0 < e.seq AND p.status IN ('PENDING', 'FAILED')))
 				ORDER BY due_at, seq
 				LIMIT $2
 				FOR UPDATE SKIP LOCKED
@@ -68,15 +68,15 @@ func newPostgres(db *sql.DB) *postgres {
 			SET status = r.status, outcome = r.outcome, reference = r.reference, attempts = e.attempts + 1,
 				finished_at = $6, lease = 0
 			FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[]) AS r(seq, lease, status, outcome, reference)
-			WHERE e.seq = r.seq AND e.lease = r.lease AND e.status IN ('PENDING', 'FAILED')
+			WHERE e.seq = r.seq AND e.lease = r.lease
 				AND (e.ordering_key = '' OR NOT EXISTS (
 					SELECT FROM inbox_events p
-					WHERE p.ordering_key = e.ordering_key AND p.seq < e.seq AND p.status IN ('PENDING', 'FAILED')
+					WHERE p.ordering_key = e.ordering_key AND p.seq + 0 < e.seq AND p.status IN ('PENDING', 'FAILED')
 						AND p.seq <> ALL ($1::bigint[])))`),
 		giving: prepare(`
 			UPDATE inbox_events e SET lease = 0, due_at = $3
 			FROM unnest($1::bigint[], $2::bigint[]) AS r(seq, lease)
-			WHERE e.seq = r.seq AND e.lease = r.lease AND e.status IN ('PENDING', 'FAILED')`),
+			WHERE e.seq = r.seq AND e.lease = r.lease`),
 	}
 }
 

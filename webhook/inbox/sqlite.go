@@ -24,27 +24,23 @@ func newSQLite(db *sql.DB) *sqlite {
 	return &sqlite{
 		table: table{db: db, toTime: func(t time.Time) any { return t.UnixMicro() }},
 		// As on PostgreSQL, but row after row: so an earlier row of the batch is
-		// seen, and it is held by this instance.
+		// seen, and it is held by this instance. Nothing is returned, since that
+		// would cost a temporary table for each row; see insert.
 		insertion: prepare(`
 			INSERT INTO inbox_events (id, type, ordering_key, version, signature, sender_attempt, traceparent, status,
-				last_error, body, sent_at, received_at, finished_at, lease, due_at, attempts, strikes, outcome, reference)
-			SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-				CASE WHEN $8 = 'QUARANTINED' THEN $12 END,
-				CASE WHEN g.mine THEN $13 ELSE 0 END,
-				CASE WHEN g.mine THEN $14 ELSE $15 END,
-				0, 0, '', ''
-			FROM (SELECT $16 AND ($3 = '' OR NOT EXISTS (
-				SELECT 1 FROM inbox_events p
-				WHERE p.ordering_key = $3 AND p.status IN ('PENDING', 'FAILED')
-					AND (p.lease >> 32 <> $13 >> 32 OR p.due_at <= $15))) AS mine) g
-			WHERE true
-			ON CONFLICT (id) DO NOTHING
-			RETURNING seq, lease`),
+				last_error, body, sent_at, received_at, finished_at, due_at, lease, attempts, strikes, outcome, reference)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, CASE WHEN $8 = 'QUARANTINED' THEN $12 END, $14,
+				CASE WHEN $16 AND ($3 = '' OR NOT EXISTS (
+					SELECT 1 FROM inbox_events p
+					WHERE p.ordering_key = $3 AND p.status IN ('PENDING', 'FAILED')
+						AND (p.lease >> 32 <> $13 >> 32 OR p.due_at <= $15))) THEN $13 ELSE 0 END,
+				0, 0, '', '')
+			ON CONFLICT (id) DO NOTHING`),
 		claiming: prepare(`
 			UPDATE inbox_events SET lease = $3, due_at = $4
 			WHERE seq IN (
 				SELECT seq FROM inbox_events e
-				WHERE ` + open + ` AND due_at <= $1
+				WHERE ` + open + ` AND lease >= 0 AND due_at <= $1
 					AND (ordering_key = '' OR NOT EXISTS (
 						SELECT 1 FROM inbox_events p
 						WHERE p.ordering_key = e.ordering_key AND p.seq < e.seq AND p.status IN ('PENDING', 'FAILED')))
@@ -59,7 +55,7 @@ func newSQLite(db *sql.DB) *sqlite {
 			SET status = r.status, outcome = r.outcome, reference = r.reference, attempts = e.attempts + 1,
 				finished_at = $2, lease = 0
 			FROM r
-			WHERE e.seq = r.seq AND e.lease = r.lease AND e.status IN ('PENDING', 'FAILED')
+			WHERE e.seq = r.seq AND e.lease = r.lease
 				AND (e.ordering_key = '' OR NOT EXISTS (
 					SELECT 1 FROM inbox_events p
 					WHERE p.ordering_key = e.ordering_key AND p.seq < e.seq AND p.status IN ('PENDING', 'FAILED')
@@ -68,7 +64,7 @@ func newSQLite(db *sql.DB) *sqlite {
 			WITH r AS (SELECT value->>0 AS seq, value->>1 AS lease FROM json_each($1))
 			UPDATE inbox_events AS e SET lease = 0, due_at = $2
 			FROM r
-			WHERE e.seq = r.seq AND e.lease = r.lease AND e.status IN ('PENDING', 'FAILED')`),
+			WHERE e.seq = r.seq AND e.lease = r.lease`),
 	}
 }
 
@@ -84,20 +80,60 @@ func (s *sqlite) insert(ctx context.Context, rows []*row, given int, lease int64
 	defer tx.Rollback() // after Commit it does nothing
 	stmt := tx.StmtContext(ctx, prepared)
 	out := make(map[string]inserted, len(rows))
+	var first int64
 	for i, r := range rows {
-		var in inserted
-		err := stmt.QueryRowContext(ctx, r.id, r.kind, r.subject.Key, r.subject.Version, r.signature, r.senderAttempt,
+		res, err := stmt.ExecContext(ctx, r.id, r.kind, r.subject.Key, r.subject.Version, r.signature, r.senderAttempt,
 			r.traceparent, string(r.status), r.lastError, r.body, s.time(r.sentAt), s.time(r.receivedAt),
-			lease, s.time(until), s.time(now), i < given && r.status == StatusPending).Scan(&in.seq, &in.lease)
-		if errors.Is(err, sql.ErrNoRows) {
-			continue
-		}
+			lease, s.time(until), s.time(now), i < given && r.status == StatusPending)
 		if err != nil {
 			return nil, err
 		}
-		out[r.id] = in
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			if err != nil {
+				return nil, err
+			}
+			continue
+		}
+		seq, err := res.LastInsertId()
+		if err != nil {
+			return nil, err
+		}
+		if len(out) == 0 {
+			first = seq
+		}
+		out[r.id] = inserted{seq: seq, lease: lease}
+	}
+	if len(out) > 0 {
+		if err := s.markFree(ctx, tx, first, out, now); err != nil {
+			return nil, err
+		}
 	}
 	return out, tx.Commit()
+}
+
+// markFree finds the rows from first on that did not come under the lease, and
+// makes them due at once.
+func (s *sqlite) markFree(ctx context.Context, tx *sql.Tx, first int64, out map[string]inserted, now time.Time) (err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT id FROM inbox_events WHERE seq >= $1 AND lease = 0`, first)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	free := false
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return err
+		}
+		in := out[id]
+		in.lease = 0
+		out[id], free = in, true
+	}
+	if err := rows.Err(); err != nil || !free {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE inbox_events SET due_at = $1 WHERE seq >= $2 AND lease = 0`, s.time(now), first)
+	return err
 }
 
 func (s *sqlite) claim(ctx context.Context, lease int64, now, until time.Time, limit int) ([]*item, error) {

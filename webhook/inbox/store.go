@@ -56,10 +56,12 @@ type item struct {
 	strikes  int
 	claimed  bool // from the table, not from an arrival
 	event    *Event
-	lane     *lane
 	broken   error // why the body cannot be understood
 	attempts int   // tries before this one
 }
+
+// size is about what an item takes of memory.
+func (it *item) size() int64 { return int64(len(it.event.Data)) + 512 }
 
 // backend is the statements that differ between the databases. Each is a single
 // statement, or runs within a transaction of its own, and does no harm when it
@@ -138,7 +140,7 @@ func (t *table) fail(ctx context.Context, it *item, status Status, strikes int, 
 	res, err := t.db.ExecContext(ctx, `
 		UPDATE inbox_events
 		SET status = $1, attempts = $2, strikes = $3, last_error = $4, due_at = $5, finished_at = $6, lease = 0
-		WHERE seq = $7 AND lease = $8 AND `+open,
+		WHERE seq = $7 AND lease = $8`,
 		string(status), it.attempts+1, strikes, reason, t.toTime(due), finished, it.seq, it.lease)
 	if err != nil {
 		return false, err

@@ -123,7 +123,6 @@ func (r *run) handle(ctx context.Context, tx *sql.Tx, items []*item) error {
 func (r *run) fail(ctx context.Context, it *item, cause error) {
 	r.hold(it)
 	r.again = true
-	r.count++
 	attempt := it.attempts + 1
 	strikes := it.strikes
 	status, wait := StatusFailed, time.Duration(0)

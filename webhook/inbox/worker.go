@@ -11,10 +11,15 @@ import (
 // work applies what comes into a lane until the lane is closed and empty, or
 // ctx is done.
 func (b *Inbox) work(ctx context.Context, l *lane) {
+	busy := false
 	for ctx.Err() == nil {
+		if busy {
+			b.gatherWork(ctx, l)
+		}
 		batch := l.take(b.config.MaxBatch)
 		if len(batch) == 0 {
-			if empty, closed := l.state(); closed && empty {
+			busy = false
+			if n, closed := l.state(); closed && n == 0 {
 				return
 			}
 			select {
@@ -23,7 +28,27 @@ func (b *Inbox) work(ctx context.Context, l *lane) {
 			}
 			continue
 		}
+		busy = len(batch) > 1
 		b.apply(ctx, l, batch)
+	}
+}
+
+// gatherWork waits a little for a fuller batch, when events come faster than
+// one at a time: each transaction has its price. A lone event never waits.
+func (b *Inbox) gatherWork(ctx context.Context, l *lane) {
+	timer := time.NewTimer(b.config.Linger)
+	defer timer.Stop()
+	for {
+		if n, closed := l.state(); n == 0 || n >= b.config.MaxBatch/2 || closed {
+			return
+		}
+		select {
+		case <-l.ready:
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -34,6 +59,7 @@ func (b *Inbox) apply(ctx context.Context, l *lane, batch []*item) {
 	for _, it := range batch {
 		run.again = run.again || it.claimed
 	}
+	run.left(batch)
 	batch = run.dropStale(batch)
 	batch = run.sortOut(ctx, batch)
 	run.apply(ctx, batch)
@@ -54,7 +80,15 @@ type run struct {
 	// back are items to be given back.
 	back  []*item
 	again bool
-	count int // items that left memory
+	count int // items that left the lane
+}
+
+// left notes that items have left the lane for good.
+func (r *run) left(items []*item) {
+	r.count += len(items)
+	for _, it := range items {
+		r.b.held.Add(-it.size())
+	}
 }
 
 // dropStale leaves out what has waited so long that its lease may end before
@@ -63,11 +97,9 @@ func (r *run) dropStale(batch []*item) []*item {
 	limit := now().Add(r.b.config.Lease / 4)
 	kept := batch[:0]
 	for _, it := range batch {
-		if it.until.Before(limit) {
-			r.count++
-			continue
+		if !it.until.Before(limit) {
+			kept = append(kept, it)
 		}
-		kept = append(kept, it)
 	}
 	if lost := len(batch) - len(kept); lost > 0 {
 		r.b.config.Observe(Observation{What: LeaseLost, Count: lost})
@@ -139,7 +171,6 @@ func (r *run) apply(ctx context.Context, items []*item) {
 	case errors.Is(err, errLeft) && ctx.Err() != nil:
 		r.back = append(r.back, items...)
 	case errors.Is(err, errLeft):
-		r.count += len(items)
 	case len(items) > 1:
 		half := len(items) / 2
 		r.apply(ctx, items[:half])
@@ -179,11 +210,12 @@ func (r *run) hold(it *item) {
 		r.held = map[string]bool{}
 	}
 	r.held[key] = true
-	r.back = append(r.back, r.lane.takeKey(key)...)
+	behind := r.lane.takeKey(key)
+	r.left(behind)
+	r.back = append(r.back, behind...)
 }
 
 func (r *run) done(items []*item) {
-	r.count += len(items)
 	var processed, ignored int
 	oldest := items[0].event.ReceivedAt
 	for _, it := range items {
@@ -208,7 +240,6 @@ func (r *run) done(items []*item) {
 func (r *run) finish(ctx context.Context) {
 	if len(r.back) > 0 {
 		r.again = true
-		r.count += len(r.back)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.b.config.CommitTimeout)
 		defer cancel()
 		if err := r.b.backend.giveBack(ctx, r.back, now()); err != nil {

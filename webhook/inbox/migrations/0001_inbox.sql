@@ -36,9 +36,10 @@ CREATE UNIQUE INDEX inbox_events_id ON inbox_events (id);
 -- What happened to one key.
 CREATE INDEX inbox_events_key ON inbox_events (ordering_key, seq);
 
--- The open rows, in the order in which they are claimed, and of each key in its order.
-CREATE INDEX inbox_events_due ON inbox_events (due_at, seq) WHERE status IN ('PENDING', 'FAILED');
+-- The open rows of each key in their order, and all open rows in the order in which they are claimed. The conditions
+-- differ, though they mean the same, so that a planner that knows nothing yet cannot take the second for the first.
 CREATE INDEX inbox_events_line ON inbox_events (ordering_key, seq) WHERE status IN ('PENDING', 'FAILED');
+CREATE INDEX inbox_events_due ON inbox_events (due_at, seq) WHERE status IN ('PENDING', 'FAILED') AND lease >= 0;
 
 -- What a person may want to look at.
 CREATE INDEX inbox_events_attention ON inbox_events (status, seq) WHERE status IN ('FAILED', 'IGNORED', 'QUARANTINED');
