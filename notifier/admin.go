@@ -86,7 +86,10 @@ func (s *Service) newAdmin(ctx context.Context, store *sqlstore.Store) (*admin, 
 		WarnAfter: s.cfg.WarnAfter, DisableAfter: s.cfg.DisableAfter,
 	})
 	s.run("health of subscriptions", a.health.Run)
-	s.run("cleaning up", subscription.NewJanitor(store, store.Now, s.cfg.Retention, s.log, box.Refresh).Run)
+	janitor := subscription.NewJanitor(store, store.Now, s.cfg.Retention, s.log, box.Refresh)
+	a.changed = append(a.changed, janitor.Wake)
+	s.run("cleaning up", janitor.Run)
+	s.run("metrics", newStockMetrics(s.metrics, store, s.log).Run)
 	return a, nil
 }
 

@@ -2,6 +2,8 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -51,18 +53,38 @@ func (s *Store) Warned(ctx context.Context, id string, since, at time.Time) (fir
 	return first, err
 }
 
-// Counts implements subscription.Store.
-func (s *Store) Counts(ctx context.Context) (map[subscription.Status]int, error) {
+// Stock is what the database holds, for metrics.
+type Stock struct {
+	Subscriptions map[subscription.Status]int
+	// Failing counts the ACTIVE ones that have had nothing but failures for a while.
+	Failing int
+	// OldestDue is when the most overdue delivery of an ACTIVE subscription became due; zero: there is none.
+	OldestDue time.Time
+}
+
+// Stock reads it: a look into an index for each active subscription, however much is pending.
+func (s *Store) Stock(ctx context.Context) (Stock, error) {
 	var rows []struct {
-		Status string `db:"status"`
-		N      int    `db:"n"`
+		Status  string `db:"status"`
+		N       int    `db:"n"`
+		Failing int    `db:"failing"`
 	}
-	if err := s.db.Reader().SelectContext(ctx, &rows, `SELECT status, count(*) AS n FROM subscriptions WHERE deleted_at IS NULL GROUP BY status`); err != nil {
-		return nil, err
+	stock := Stock{Subscriptions: map[subscription.Status]int{}}
+	if err := s.db.Reader().SelectContext(ctx, &rows, `SELECT status, count(*) AS n, count(failing_since) AS failing
+		FROM subscriptions WHERE deleted_at IS NULL GROUP BY status`); err != nil {
+		return stock, fmt.Errorf("count subscriptions: %w", err)
 	}
-	counts := make(map[subscription.Status]int, len(rows))
 	for _, row := range rows {
-		counts[subscription.Status(row.Status)] = row.N
+		stock.Subscriptions[subscription.Status(row.Status)] = row.N
+		if row.Status == string(subscription.Active) {
+			stock.Failing = row.Failing
+		}
 	}
-	return counts, nil
+	var oldest sql.NullTime
+	if err := s.db.Reader().GetContext(ctx, &oldest, `SELECT (SELECT due_at FROM deliveries WHERE subscription_id = s.id AND lease = 0 ORDER BY due_at LIMIT 1) AS due
+		FROM subscriptions s WHERE deleted_at IS NULL AND status = 'ACTIVE' ORDER BY 1 NULLS LAST LIMIT 1`); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return stock, fmt.Errorf("find the oldest due delivery: %w", err)
+	}
+	stock.OldestDue = utc(oldest)
+	return stock, nil
 }

@@ -13,12 +13,13 @@ type Janitor struct {
 	retention time.Duration
 	also      []func(context.Context) error
 	log       *slog.Logger
+	wake      chan struct{}
 }
 
 // NewJanitor makes a Janitor. Retention is how long deleted subscriptions and requests are remembered; also is done each
 // time that the Janitor forgets.
 func NewJanitor(store Store, now func() time.Time, retention time.Duration, log *slog.Logger, also ...func(context.Context) error) *Janitor {
-	return &Janitor{store, now, retention, also, log}
+	return &Janitor{store, now, retention, also, log, make(chan struct{}, 1)}
 }
 
 const (
@@ -26,6 +27,14 @@ const (
 	cancelAtOnce = 1000
 	forgetEvery  = 5 * time.Minute
 )
+
+// Wake makes the Janitor look for deleted subscriptions now.
+func (j *Janitor) Wake() {
+	select {
+	case j.wake <- struct{}{}:
+	default:
+	}
+}
 
 // Run works until ctx ends.
 func (j *Janitor) Run(ctx context.Context) error {
@@ -37,6 +46,8 @@ func (j *Janitor) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-j.wake:
+			err = j.cancel(ctx)
 		case <-cancel.C:
 			err = j.cancel(ctx)
 		case <-forget.C:

@@ -38,8 +38,6 @@ type Store interface {
 	SetFailing(ctx context.Context, id string, since time.Time) error
 	// Warned notes that the owner of a subscription that has been failing since then is told; false if somebody did before.
 	Warned(ctx context.Context, id string, since, at time.Time) (first bool, err error)
-	// Counts are how many subscriptions have each status.
-	Counts(ctx context.Context) (map[Status]int, error)
 	// CancelPending cancels pending deliveries of deleted subscriptions, at most limit, and says how many it did.
 	CancelPending(ctx context.Context, limit int) (int, error)
 	// Forget removes what has served its time: keys that ended, secrets shown again, requests, and subscriptions that were
