@@ -27,10 +27,6 @@ func (s *Deliveries) WatchDeliveries(req *notifierv1.WatchDeliveriesRequest, str
 		return err
 	}
 	defer w.Stop()
-	// The client learns that it watches from here on.
-	if err := stream.SendHeader(nil); err != nil {
-		return err
-	}
 	for {
 		seen, err := w.Next(stream.Context())
 		if err != nil {
