@@ -376,58 +376,75 @@ func TestLittleRoom(t *testing.T) {
 	})
 }
 
-// What a process held when it died is taken over when the leases end.
-func TestTakesOverAfterACrash(t *testing.T) {
+// What a process holds when it hangs is taken over when its leases end. Its
+// late result does not count.
+func TestTakesOverFromTheHanging(t *testing.T) {
 	onEach(t, func(t *testing.T, db *database) {
-		hung := make(chan struct{})
+		hung, woken := make(chan struct{}), make(chan struct{})
 		c := config(db)
-		c.Lease, c.HandlerTimeout, c.DrainTimeout = 400*time.Millisecond, time.Minute, time.Millisecond
-		c.Handle = func(ctx context.Context, tx *sql.Tx, e *inbox.Event) error {
-			if db.dialect == inbox.SQLite {
-				return errors.New("would hold the only connection")
-			}
-			effect(ctx, tx, e)
+		c.Lease = 400 * time.Millisecond
+		c.Prepare = func(context.Context, []*inbox.Event) {
 			<-hung
-			return nil
 		}
-		if db.dialect == inbox.SQLite {
-			// As if another process had died with leases of its own.
-			c.Handle = effect
+		c.Handle = func(ctx context.Context, tx *sql.Tx, e *inbox.Event) error {
+			defer func() { woken <- struct{}{} }()
+			return effect(ctx, tx, e)
 		}
-		dying := start(t, c)
-		if db.dialect == inbox.SQLite {
-			dying.stop()
-		}
-		alive := config(db)
-		alive.Lease = 400 * time.Millisecond
-		q := (*process)(nil)
-		if db.dialect == inbox.PostgreSQL {
-			dying.accept(t, delivery("evt_1", "emp_1", 1), delivery("evt_2", "emp_1", 2))
-			q = start(t, alive)
-		} else {
-			stopped := start(t, config(db))
-			stopped.accept(t, delivery("evt_1", "emp_1", 1), delivery("evt_2", "emp_1", 2))
-			stopped.stop()
-			if _, err := db.Exec("DELETE FROM effects"); err != nil {
-				t.Fatal(err)
-			}
-			due := time.Now().Add(300 * time.Millisecond).UnixMicro()
-			if _, err := db.Exec("UPDATE inbox_events SET status = 'PENDING', lease = 77, due_at = $1", due); err != nil {
-				t.Fatal(err)
-			}
-			q = start(t, alive)
-		}
+		zombie := start(t, c)
+		zombie.accept(t, delivery("evt_1", "emp_1", 1), delivery("evt_2", "emp_1", 2))
+		c.Prepare, c.Handle = nil, effect
+		start(t, c)
 		idle(t, db)
 		if got := effects(t, db); got != 2 {
 			t.Errorf("%d effects", got)
 		}
-		inOrder(t, db)
-		close(hung) // the one believed dead comes back: its late result must not count
-		dying.stop()
+		close(hung)
+		<-woken // it comes back and does its work once more
+		go func() {
+			for range woken { //nolint:revive // until the test ends.
+			}
+		}()
+		zombie.stop()
+		close(woken)
 		if got := effects(t, db); got != 2 {
 			t.Errorf("%d effects after the late result", got)
 		}
-		q.stop()
+		if zombie.journal.count(inbox.LeaseLost) == 0 {
+			t.Error("the zombie did not notice")
+		}
+		inOrder(t, db)
+	})
+}
+
+// An event whose predecessor is open again must wait for it, even if it is about
+// to be applied.
+func TestWaitsForAReopenedPredecessor(t *testing.T) {
+	onEach(t, func(t *testing.T, db *database) {
+		arrived, gate := make(chan struct{}, 10), make(chan struct{})
+		var first atomic.Bool
+		first.Store(true)
+		c := config(db)
+		c.Workers = 1
+		c.Prepare = func(_ context.Context, events []*inbox.Event) {
+			if events[0].ID == "evt_2" && first.Swap(false) {
+				arrived <- struct{}{}
+				<-gate
+			}
+		}
+		p := start(t, c)
+		p.accept(t, delivery("evt_1", "emp_1", 1))
+		idle(t, db)
+		p.accept(t, delivery("evt_2", "emp_1", 2))
+		<-arrived
+		if err := p.Reprocess(t.Context(), "evt_1"); err != nil {
+			t.Fatal(err)
+		}
+		close(gate)
+		idle(t, db)
+		if got := query[int](t, db, "SELECT count(*) FROM effects"); got != 3 {
+			t.Errorf("%d effects", got)
+		}
+		inOrder(t, db)
 	})
 }
 

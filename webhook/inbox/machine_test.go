@@ -48,6 +48,7 @@ const (
 	panics
 	poisons
 	waits
+	hangs // for longer than the lease, before its transaction
 	modes
 )
 
@@ -86,7 +87,7 @@ func (w *world) boot(i int) error {
 		return err
 	}
 	box, err := inbox.New(inbox.Config{
-		DB: db, Dialect: inbox.SQLite, Subject: subject, Handle: w.handle, MaxQueued: 4, MaxBatch: 3,
+		DB: db, Dialect: inbox.SQLite, Subject: subject, Prepare: w.prepare, Handle: w.handle, MaxQueued: 4, MaxBatch: 3,
 		Backoff: func(n int) time.Duration { return time.Duration(n) * time.Second },
 	})
 	if err != nil {
@@ -99,14 +100,26 @@ func (w *world) boot(i int) error {
 	return nil
 }
 
+func (w *world) modeOf(e *inbox.Event) mode {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.modes[e.Subject.Key[0]-'a']
+}
+
+func (w *world) prepare(_ context.Context, events []*inbox.Event) {
+	for _, e := range events {
+		if w.modeOf(e) == hangs {
+			time.Sleep(20 * time.Second)
+			return
+		}
+	}
+}
+
 func (w *world) handle(ctx context.Context, tx *sql.Tx, e *inbox.Event) error {
 	if err := effect(ctx, tx, e); err != nil {
 		return err
 	}
-	w.mu.Lock()
-	m := w.modes[e.Subject.Key[0]-'a']
-	w.mu.Unlock()
-	switch m {
+	switch w.modeOf(e) {
 	case fails:
 		return errors.New("fails")
 	case panics:
@@ -189,14 +202,19 @@ func (w *world) check() error {
 	w.mu.Lock()
 	w.modes = [keys]mode{}
 	w.mu.Unlock()
-	time.Sleep(10 * time.Minute)
 	box := w.procs[0].box
-	backlog, err := box.Backlog(context.Background())
-	if err != nil {
-		return err
-	}
-	if backlog.Pending+backlog.Failed > 0 {
-		return fmt.Errorf("not done in ten minutes: %+v", backlog)
+	for waited := time.Duration(0); ; waited += 5 * time.Second {
+		backlog, err := box.Backlog(context.Background())
+		if err != nil {
+			return err
+		}
+		if backlog.Pending+backlog.Failed == 0 {
+			break
+		}
+		if waited > 5*time.Minute {
+			return fmt.Errorf("not done in five minutes: %+v", backlog)
+		}
+		time.Sleep(5 * time.Second)
 	}
 	for id := range w.confirmed {
 		r, err := box.Get(context.Background(), id)
