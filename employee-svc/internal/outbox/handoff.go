@@ -148,6 +148,13 @@ func (h *Handoff) wantsClaim() bool {
 	return wants
 }
 
+// claimPending reports whether wantsClaim would.
+func (h *Handoff) claimPending() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.claim
+}
+
 // claimAgain says that more free messages may be there.
 func (h *Handoff) claimAgain() {
 	h.mu.Lock()

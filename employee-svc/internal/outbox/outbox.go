@@ -41,10 +41,10 @@ type Store interface {
 	Renew(ctx context.Context, lease int64, until time.Time, positions []int64) ([]int64, error)
 	// Release makes the messages due now and free.
 	Release(ctx context.Context, lease int64, positions []int64) error
-	// Defer makes the message due at a later time, free, with one attempt more.
-	Defer(ctx context.Context, lease int64, position int64, due time.Time) error
+	// Defer makes the message due at a later time, free, with so many attempts.
+	Defer(ctx context.Context, lease, position int64, attempts int, due time.Time) error
 	// Park takes the message out of the relay's way for good, with the reason; it stays until somebody removes it.
-	Park(ctx context.Context, lease int64, position int64, reason string) error
+	Park(ctx context.Context, lease, position int64, reason string) error
 	// Remove deletes messages that the notifier has. It needs no lease: what is published is published.
 	Remove(ctx context.Context, positions []int64) error
 	// Depth counts what waits.

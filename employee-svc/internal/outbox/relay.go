@@ -49,10 +49,12 @@ type Relay struct {
 	// Of the goroutine that publishes:
 	lease    int64
 	claimed  []Message
-	limit    int       // of the next batch; halved by each failure
-	failures int       // in a row
-	rested   time.Time // when a claim last found nothing
-	poll     time.Time // when to claim without any sign
+	limit    int                 // of the next batch; halved by each failure
+	failures int                 // in a row
+	worked   time.Time           // when the notifier last took or refused something
+	broke    map[int64]time.Time // when which message last broke it
+	rested   time.Time           // when a claim last found nothing
+	poll     time.Time           // when to claim without any sign
 }
 
 // New makes a relay; Run runs it.
@@ -62,7 +64,7 @@ func New(cfg Config) *Relay {
 	cfg.Poll = cmp.Or(cfg.Poll, time.Second)
 	cfg.Batch = cmp.Or(cfg.Batch, 500)
 	cfg.BatchBytes = cmp.Or(cfg.BatchBytes, 768<<10)
-	r := &Relay{cfg: cfg, log: cfg.Logger, limit: cfg.Batch}
+	r := &Relay{cfg: cfg, log: cfg.Logger, limit: cfg.Batch, broke: make(map[int64]time.Time)}
 	if r.log == nil {
 		r.log = slog.Default()
 	}
@@ -92,11 +94,11 @@ func (r *Relay) publishAll(ctx context.Context) {
 			r.idle(ctx)
 			continue
 		}
-		if r.send(ctx, batch) {
-			r.recovered()
+		if err := r.send(ctx, batch); err != nil {
+			r.failed(ctx, err)
 			continue
 		}
-		r.failed(ctx)
+		r.recovered()
 	}
 }
 
@@ -156,13 +158,13 @@ func (r *Relay) claimIfWanted(ctx context.Context) {
 	for i := range claimed {
 		claimed[i].Until = until
 	}
-	r.claimed = claimed
 	switch len(claimed) {
 	case 0:
 		r.rested = time.Now()
 	case r.limit:
 		r.cfg.Handoff.claimAgain()
 	}
+	r.claimed = r.remover.without(claimed)
 }
 
 // renewed is the batch without what this relay no longer holds: a call that starts now ends before the leases do.
@@ -194,16 +196,17 @@ func (r *Relay) renewed(ctx context.Context, batch []Message) []Message {
 
 // idle waits until there is something to do.
 func (r *Relay) idle(ctx context.Context) {
-	if rest := claimRest - time.Since(r.rested); rest > 0 {
-		sleep(ctx, rest)
+	wait := time.Until(r.poll)
+	if r.cfg.Handoff.claimPending() {
+		wait = min(wait, claimRest-time.Since(r.rested))
 	}
-	timer := time.NewTimer(time.Until(r.poll))
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case <-r.cfg.Handoff.wake:
 	case <-timer.C:
-		if r.failures > 0 { // nothing is left to try the notifier with
+		if r.failures > 0 && !time.Now().Before(r.poll) { // nothing is left to try the notifier with
 			r.recovered()
 		}
 	}
@@ -222,9 +225,12 @@ func (r *Relay) recovered() {
 }
 
 // failed gives everything back, so that any relay that reaches the notifier can have it, and waits.
-func (r *Relay) failed(ctx context.Context) {
+func (r *Relay) failed(ctx context.Context, err error) {
+	if r.failures == 0 {
+		r.log.Warn("the notifier takes no events; they wait in the outbox", "error", err)
+	}
 	r.failures++
-	r.limit = max(r.limit/2, 1)
+	r.limit = max(r.limit/2, 1) // in case it was too much
 	r.giveUp(ctx)
 	r.newLease()
 	sleep(ctx, jitter(min(firstBackoff<<min(r.failures-1, 10), maxBackoff), 0.5))

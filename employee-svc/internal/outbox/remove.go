@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -39,6 +40,20 @@ func (d *remover) add(ctx context.Context, batch []Message) {
 		full = len(d.done) > maxUnsaved
 		d.mu.Unlock()
 	}
+}
+
+// without is the messages except those that are published and only not removed yet.
+func (d *remover) without(messages []Message) []Message {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.done) == 0 {
+		return messages
+	}
+	done := make(map[int64]bool, len(d.done))
+	for _, p := range d.done {
+		done[p] = true
+	}
+	return slices.DeleteFunc(messages, func(m Message) bool { return done[m.Position] })
 }
 
 // run removes until ctx ends, and then once more.

@@ -11,24 +11,22 @@ const (
 	maxAttempts = 5
 	// maxBroken is how many single messages may break the notifier in a row, before it is the notifier that is at fault.
 	maxBroken = 8
+	// maxRemembered is how many messages that broke the notifier are remembered.
+	maxRemembered = 1000
 	// firstDeferral is how long the first message that breaks the notifier waits; doubled by each attempt.
 	firstDeferral = 2 * time.Second
 )
 
-// send publishes a batch and sees to what is not taken. It reports whether the notifier works.
-func (r *Relay) send(ctx context.Context, batch []Message) bool {
+// send publishes a batch and sees to what is not taken. The error means that the notifier does not work.
+func (r *Relay) send(ctx context.Context, batch []Message) error {
 	err := r.publish(ctx, batch)
-	switch {
-	case err == nil:
-		return true
-	case errors.Is(err, ErrRefused), errors.Is(err, ErrBroken) && len(batch) > 1:
+	if errors.Is(err, ErrRefused) || errors.Is(err, ErrBroken) {
 		return r.isolate(ctx, batch, err)
 	}
-	if r.failures == 0 {
-		r.log.Warn("the notifier cannot be reached; events wait in the outbox", "error", err)
+	if err != nil {
+		r.release(ctx, r.lease, batch)
 	}
-	r.release(ctx, r.lease, batch)
-	return false
+	return err
 }
 
 // publish makes one call. Once ctx ends the call has a moment to finish.
@@ -44,9 +42,11 @@ func (r *Relay) publish(ctx context.Context, batch []Message) error {
 	err := r.cfg.Publisher.Publish(call, batch)
 	switch {
 	case err == nil:
+		r.worked = time.Now()
 		r.cfg.Observer.Published(len(batch), time.Since(began))
 		r.remover.add(ctx, batch)
 	case errors.Is(err, ErrRefused):
+		r.worked = time.Now()
 		r.cfg.Observer.Failed("refused")
 	case errors.Is(err, ErrBroken):
 		r.cfg.Observer.Failed("broken")
@@ -60,6 +60,7 @@ func (r *Relay) publish(ctx context.Context, batch []Message) error {
 type isolation struct {
 	relay  *Relay
 	taken  bool            // the notifier took or refused something, so it works
+	err    error           // the last one
 	broken []Message       // each broke the notifier by itself
 	held   map[string]bool // employees of the broken ones: their later messages must wait
 	rest   []Message       // not to be published now
@@ -68,25 +69,47 @@ type isolation struct {
 // isolate finds, by halving, which messages spoil the batch, and publishes the others in their order.
 //
 // A refused one is parked: no repetition helps, and it holds nothing up. The later events of its employee go on, as they do
-// after a delivery that is dead: receivers see the gap by the version and fetch the employee. One that breaks the notifier
-// is tried again later, its employee's later events wait for it, and it is parked after some attempts; but only while
-// other messages are taken, because otherwise it is the notifier that is broken.
-func (r *Relay) isolate(ctx context.Context, batch []Message, err error) bool {
+// after a delivery that is dead: receivers see the gap by the version and fetch the employee.
+//
+// One that breaks the notifier is tried again later, and its employee's later events wait for it. After some attempts it is
+// parked, too; but they count only where other messages are taken: else it may be the notifier that is broken.
+func (r *Relay) isolate(ctx context.Context, batch []Message, err error) error {
 	s := &isolation{relay: r, held: make(map[string]bool)}
 	s.divide(ctx, batch, err)
 	r.release(ctx, r.lease, s.rest)
-	if !s.taken {
+	if !s.taken && len(s.broken) == maxBroken {
 		r.release(ctx, r.lease, s.broken)
-		return false
+		return s.err
 	}
+	works := s.taken
 	for _, m := range s.broken {
-		if m.Attempts+1 >= maxAttempts {
-			r.park(ctx, m, ErrBroken)
-			continue
-		}
-		r.deferMessage(ctx, m)
+		works = r.setAside(ctx, m, s.taken) || works
 	}
-	return true
+	if !works {
+		return s.err
+	}
+	return nil
+}
+
+// setAside deals with a message that broke the notifier. It reports whether the message is at fault: others were taken
+// beside it, or since it broke the notifier last.
+func (r *Relay) setAside(ctx context.Context, m Message, others bool) bool {
+	last, again := r.broke[m.Position]
+	fault := others || again && r.worked.After(last)
+	if fault {
+		m.Attempts++
+	}
+	if m.Attempts == maxAttempts {
+		delete(r.broke, m.Position)
+		r.park(ctx, m, ErrBroken)
+		return true
+	}
+	if len(r.broke) == maxRemembered {
+		clear(r.broke)
+	}
+	r.broke[m.Position] = time.Now()
+	r.deferMessage(ctx, m)
+	return fault
 }
 
 // try publishes the messages that are not held back, or finds out what is wrong with them.
@@ -113,6 +136,7 @@ func (s *isolation) try(ctx context.Context, batch []Message) bool {
 
 // divide deals with a batch that failed with err. It reports whether to go on.
 func (s *isolation) divide(ctx context.Context, batch []Message, err error) bool {
+	s.err = err
 	switch {
 	case !errors.Is(err, ErrRefused) && !errors.Is(err, ErrBroken):
 		s.rest = append(s.rest, batch...)
@@ -145,11 +169,11 @@ func (r *Relay) park(ctx context.Context, m Message, reason error) {
 }
 
 func (r *Relay) deferMessage(ctx context.Context, m Message) {
-	wait := firstDeferral << m.Attempts
-	r.log.Warn("event broke the notifier and waits", "event_id", m.EventID, "employee_id", m.EmployeeID, "attempt", m.Attempts+1, "wait", wait)
+	wait := firstDeferral << max(m.Attempts-1, 0)
+	r.log.Warn("event broke the notifier and waits", "event_id", m.EventID, "employee_id", m.EmployeeID, "attempts", m.Attempts, "wait", wait)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
-	if err := r.cfg.Store.Defer(ctx, r.lease, m.Position, time.Now().Add(wait)); err != nil {
+	if err := r.cfg.Store.Defer(ctx, r.lease, m.Position, m.Attempts, time.Now().Add(wait)); err != nil {
 		r.log.Warn("event cannot be deferred and waits for its lease to end", "event_id", m.EventID, "error", err)
 	}
 }

@@ -39,7 +39,7 @@ const (
 		WHERE position IN (SELECT position FROM due) AND parked_at IS NULL AND due_at <= $2
 		RETURNING position, event_id, employee_id, body, attempts`
 
-	sqlDefer = `UPDATE outbox SET lease = 0, due_at = $3, attempts = attempts + 1 WHERE position = $1 AND lease = $2`
+	sqlDefer = `UPDATE outbox SET lease = 0, due_at = $3, attempts = $4 WHERE position = $1 AND lease = $2`
 	sqlPark  = `UPDATE outbox SET lease = 0, parked_at = $3, parked_reason = $4 WHERE position = $1 AND lease = $2`
 
 	sqlDepth = `SELECT count(*), count(parked_at) FROM outbox`
@@ -103,8 +103,8 @@ func (o Outbox) Release(ctx context.Context, lease int64, positions []int64) err
 }
 
 // Defer implements outbox.Store.
-func (o Outbox) Defer(ctx context.Context, lease, position int64, due time.Time) error {
-	return o.exec(ctx, "defer event", sqlDefer, position, lease, employee.Moment(due))
+func (o Outbox) Defer(ctx context.Context, lease, position int64, attempts int, due time.Time) error {
+	return o.exec(ctx, "defer event", sqlDefer, position, lease, employee.Moment(due), attempts)
 }
 
 // Park implements outbox.Store.

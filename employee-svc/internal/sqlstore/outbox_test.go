@@ -63,7 +63,7 @@ func TestOutboxClaim(t *testing.T) {
 			t.Fatal(err)
 		}
 		claim(3, 10, 2)
-		if err := o.Defer(t.Context(), 3, 3, time.Now().Add(time.Hour)); err != nil {
+		if err := o.Defer(t.Context(), 3, 3, 1, time.Now().Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		if err := o.Release(t.Context(), 3, []int64{4}); err != nil {
