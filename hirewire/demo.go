@@ -14,8 +14,8 @@ import (
 
 // demoCommand shows the whole chain in one process.
 type demoCommand struct {
-	Employees   int    `default:"200" help:"How many sample employees to add; 0: none." xor:"who"`
-	CSV         string `name:"csv" placeholder:"FILE" help:"Add the employees of this HR export instead. Columns, in any order: employee_number, given_name, family_name, email, hire_date (YYYY-MM-DD), country (ISO 3166), currency (ISO 4217), and if you like job_title, department." xor:"who"`
+	Employees   int    `default:"200" help:"How many sample employees to add, without --csv; 0: none."`
+	CSV         string `name:"csv" placeholder:"FILE" help:"Add the employees of this HR export instead. Columns, in any order: employee_number, given_name, family_name, email, hire_date (YYYY-MM-DD), country (ISO 3166), currency (ISO 4217), and if you like job_title, department."`
 	Banks       int    `default:"3" help:"How many banks, 1 to 100."`
 	Data        string `placeholder:"DIR" help:"Keep databases and keys here, to go on with later; without it they go when the demo ends."`
 	DatabaseURL string `placeholder:"postgres://…" help:"Use this PostgreSQL, with a schema for each service, instead of SQLite files."`
@@ -101,7 +101,9 @@ func (c *demoCommand) stay(ctx context.Context, running *stack.Running, v verdic
 	if c.JSON {
 		out = os.Stderr
 	}
-	v.Print(out)
+	if v.Employees > 0 {
+		v.Print(out)
+	}
 	fmt.Fprintf(out, "  Where to look, until Ctrl-C (it is all in one JSON object with --ready-file):\n\n")
 	fmt.Fprintf(out, "  employees   curl -H 'authorization: Bearer %s' %s/v1/employees\n", d.Employee.WriterKey, d.Employee.HTTP)
 	fmt.Fprintf(out, "  deliveries  curl -H 'authorization: Bearer %s' %s/v1/deliveries\n", d.Notifier.AdminKey, d.Notifier.HTTP)

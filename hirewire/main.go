@@ -35,7 +35,7 @@ func main() {
 	parser := kong.Must(&c,
 		kong.Name("hirewire"),
 		kong.Description("When an employee is added, every bank that registered a webhook opens an account: once, in order, whatever crashes in between."),
-		kong.UsageOnError(),
+		kong.ShortUsageOnError(),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
 	kctx, err := parser.Parse(os.Args[1:])
