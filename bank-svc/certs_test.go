@@ -16,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // pair is a throw-away certificate for loopback, its own authority, for servers and clients.
@@ -36,9 +38,10 @@ var certs = sync.OnceValue(func() pair {
 })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	_ = os.RemoveAll(certs().dir)
-	os.Exit(code)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(certs().dir)
+		os.Exit(code)
+	}))
 }
 
 func newPair() (p pair, err error) {

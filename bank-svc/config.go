@@ -54,9 +54,7 @@ const minInterval = time.Minute
 // check finds what settings cannot: what depends on several of them.
 func (c *Config) check() error {
 	var errs []error
-	fail := func(setting, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("%s: %s", setting, fmt.Sprintf(format, args...)))
-	}
+	fail := func(setting, why string) { errs = append(errs, fmt.Errorf("%s: %s", setting, why)) }
 	if strings.TrimSpace(c.Name) != c.Name || c.Name == "" || len(c.Name) > 128 {
 		fail("BANK_NAME", "must have 1 to 128 bytes, and no space around it")
 	}

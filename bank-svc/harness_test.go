@@ -221,7 +221,7 @@ func (b *bank) mustSend(t *testing.T, events ...fact) {
 	}
 }
 
-// sendAll sends from many connections at once.
+// sendAll sends from many connections at once, and again what was refused for the moment.
 func (b *bank) sendAll(t *testing.T, workers int, events []fact) {
 	t.Helper()
 	next := make(chan fact)
@@ -229,7 +229,11 @@ func (b *bank) sendAll(t *testing.T, workers int, events []fact) {
 	for range workers {
 		wg.Go(func() {
 			for e := range next {
-				if a := b.send(t, e); a.status != http.StatusOK {
+				a := b.send(t, e)
+				for try := 0; a.status == http.StatusServiceUnavailable && try < 10; try++ { // as a sender does
+					a = b.send(t, e)
+				}
+				if a.status != http.StatusOK {
 					t.Errorf("event %s: %d %s", e.id, a.status, a.body)
 				}
 			}

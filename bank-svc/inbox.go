@@ -49,7 +49,7 @@ func (b backlog) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector. While the database is away there is nothing to show.
 func (b backlog) Collect(ch chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), backlogTimeout) //nolint:forbidigo // A collector is given no context.
+	ctx, cancel := context.WithTimeout(context.Background(), backlogTimeout) // a collector is given none
 	defer cancel()
 	n, err := b.box.Backlog(ctx)
 	if err != nil {

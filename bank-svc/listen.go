@@ -19,7 +19,7 @@ import (
 )
 
 // listen binds the addresses and registers what is served there.
-func (s *Service) listen(store *sqlstore.Store, box *inbox.Inbox, runner *reconcile.Runner, receiver http.Handler, registry *prometheus.Registry, health *serve.Health) error {
+func (s *Service) listen(ctx context.Context, store *sqlstore.Store, box *inbox.Inbox, runner *reconcile.Runner, receiver http.Handler, registry *prometheus.Registry, health *serve.Health) error {
 	keys, err := s.apiKeys()
 	if err != nil {
 		return err
@@ -42,7 +42,7 @@ func (s *Service) listen(store *sqlstore.Store, box *inbox.Inbox, runner *reconc
 		return fmt.Errorf("BANK_GRPC_ADDR: %w", err)
 	}
 	bankv1.RegisterBankServiceServer(rpc.Registrars{s.grpc, gateway}, grpcapi.New(store, box, store, runner))
-	if err := bankv1.RegisterBankServiceHandlerClient(context.Background(), gateway.Mux(), bankv1.NewBankServiceClient(gateway.Conn())); err != nil { //nolint:forbidigo // The context of a registration without a connection is never used.
+	if err := bankv1.RegisterBankServiceHandlerClient(ctx, gateway.Mux(), bankv1.NewBankServiceClient(gateway.Conn())); err != nil {
 		return err
 	}
 	if err := chain.Check(s.grpc.GetServiceInfo()); err != nil {

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -75,9 +76,7 @@ func (l letter) request(t *testing.T, b *bank) *http.Request {
 			req.Header[name] = values
 		}
 	}
-	for name, values := range l.more {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, l.more)
 	return req
 }
 
@@ -334,7 +333,7 @@ func TestPlaintextAndHTTP2AreNotSpoken(t *testing.T) {
 		t.Errorf("HTTP/2's preface: %d", got)
 	}
 	conf := certs().client()
-	conf.MinVersion, conf.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 //nolint:gosec // To see it refused.
+	conf.MinVersion, conf.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 // to see it refused
 	if old, err := tls.Dial("tcp", b.HTTPAddr(), conf); err == nil {
 		_ = old.Close()
 		t.Error("TLS 1.1 is spoken")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"hirewire.dev/bank-svc/internal/employees"
 	"hirewire.dev/bank-svc/internal/iban"
@@ -85,7 +86,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Service, err err
 		Store: store, Source: source, NewID: func() string { return id.New("rec") }, Interval: cfg.ReconcileInterval,
 		Logger: log, Observe: s.metrics.reconciliation,
 	})
-	if err := s.listen(store, box, runner, receiver, registry, health); err != nil {
+	if err := s.listen(ctx, store, box, runner, receiver, registry, health); err != nil {
 		return nil, err
 	}
 	if err := s.addRegistrar(store, runner, secrets); err != nil {
@@ -99,8 +100,8 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Service, err err
 // Run serves until ctx ends, then finishes what is in flight and stops. What was acknowledged and is not applied by then
 // stays in the inbox, for the next start or another replica.
 func (s *Service) Run(ctx context.Context) error {
-	for i := range s.closers {
-		s.group.AddClose("resources", s.closers[i])
+	for _, closer := range s.closers {
+		s.group.AddClose("resources", closer)
 	}
 	s.closers = nil
 	s.log.InfoContext(ctx, "bank serves", "bank", s.cfg.Name, "https", s.http.URL(), "grpc", s.grpc.Addr(), "webhook", s.webhook)
@@ -116,8 +117,8 @@ func (s *Service) Close() error {
 	if s.grpc != nil {
 		errs = append(errs, s.grpc.Close())
 	}
-	for i := len(s.closers) - 1; i >= 0; i-- {
-		errs = append(errs, s.closers[i]())
+	for _, closer := range slices.Backward(s.closers) {
+		errs = append(errs, closer())
 	}
 	s.http, s.grpc, s.closers = nil, nil, nil
 	return errors.Join(errs...)

@@ -109,9 +109,9 @@ func recordToProto(r inbox.Record) *bankv1.InboxEvent {
 		Status:          inboxToProto[r.Status],
 		ReceivedAt:      timestamppb.New(r.ReceivedAt),
 		ProcessedAt:     timestamp(r.FinishedAt),
-		DeliveryAttempt: int32(r.SenderAttempt), //nolint:gosec // At most 9999.
+		DeliveryAttempt: int32(r.SenderAttempt),
 		SignatureKind:   string(r.Kind),
-		Attempts:        int32(r.Attempts), //nolint:gosec // Bounded by the inbox.
+		Attempts:        int32(r.Attempts),
 		LastError:       r.LastError,
 		NextAttemptAt:   timestamp(r.NextTry),
 		AccountId:       r.Reference,

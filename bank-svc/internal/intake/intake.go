@@ -184,12 +184,12 @@ func (i *Intake) Handle(ctx context.Context, tx *sql.Tx, events []*inbox.Event) 
 	for k, o := range outcomes {
 		e := events[places[k]]
 		e.Outcome, e.Reference = string(o.Action), o.AccountID
-		switch o.Action {
-		case account.Stale:
-			e.Ignore(string(o.Action))
-		case account.Fetch:
+		if o.Action == account.Fetch {
 			e.Fail(fmt.Errorf("%w: %w", inbox.ErrTransient, errUnprepared))
 			continue
+		}
+		if o.Action == account.Stale {
+			e.Ignore(string(o.Action))
 		}
 		i.count(o.Action)
 	}

@@ -75,23 +75,21 @@ var errNotActive = errors.New("the subscription is not active yet")
 func (r *Registrar) Run(ctx context.Context) error {
 	pause, last := firstWait, ""
 	for ctx.Err() == nil {
+		state := ""
 		sub, err := r.settle(ctx)
-		if err == nil {
-			state := sub.GetStatus().String()
+		switch {
+		case err == nil:
+			state, pause = sub.GetStatus().String(), firstWait
 			if state != last {
 				r.cfg.Logger.InfoContext(ctx, "subscription in order", "subscription_id", sub.GetId(), "status", state)
 			}
-			last, pause = state, firstWait
 			wait(ctx, jitter(checkEvery))
-			continue
+		case ctx.Err() == nil:
+			r.cfg.Logger.WarnContext(ctx, "register the webhook: trying again", "error", err, "wait", pause.String())
+			wait(ctx, jitter(pause))
+			pause = min(2*pause, maxWait)
 		}
-		if ctx.Err() != nil {
-			break
-		}
-		last = ""
-		r.cfg.Logger.WarnContext(ctx, "register the webhook: trying again", "error", err, "wait", pause.String())
-		wait(ctx, jitter(pause))
-		pause = min(2*pause, maxWait)
+		last = state
 	}
 	return nil
 }

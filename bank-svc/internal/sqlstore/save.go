@@ -227,24 +227,9 @@ func columns(all []account.Account) columnar {
 
 func null(text string) sql.NullString { return sql.NullString{String: text, Valid: text != ""} }
 
-// values is "VALUES ($1, …), (…)" for rows of a width.
+// values is "VALUES (?, …), (…)" for rows of a width, for SQLite: it looks up numbered parameters one by one in a list, which
+// takes the square of their number.
 func values(width, rows int) string {
-	var b strings.Builder
-	b.Grow(rows * width * 6)
-	b.WriteString("VALUES ")
-	for r := range rows {
-		if r > 0 {
-			b.WriteString(", ")
-		}
-		for c := range width {
-			if c == 0 {
-				b.WriteByte('(')
-			} else {
-				b.WriteString(", ")
-			}
-			fmt.Fprintf(&b, "$%d", r*width+c+1)
-		}
-		b.WriteByte(')')
-	}
-	return b.String()
+	row := "(" + strings.Repeat("?, ", width-1) + "?)"
+	return "VALUES " + strings.Repeat(row+", ", rows-1) + row
 }

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -108,7 +109,7 @@ func TestApplyStoresEachStepOfAnAccountsLife(t *testing.T) {
 		if open[0].Action != account.Opened || open[0].AccountID == "" {
 			t.Errorf("a newer active version over a tombstone: %+v", open[0])
 		}
-		if _, err := s.Account(t.Context(), id.New("acc")); err != account.ErrNotFound {
+		if _, err := s.Account(t.Context(), id.New("acc")); !errors.Is(err, account.ErrNotFound) {
 			t.Error(err)
 		}
 	})
