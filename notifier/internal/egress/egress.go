@@ -15,6 +15,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"syscall"
 )
@@ -111,10 +112,8 @@ func (g *Guard) checkPort(port uint16, http bool) error {
 	if port >= 1024 || port == 443 || http && port == 80 {
 		return nil
 	}
-	for _, p := range g.Ports {
-		if p == port {
-			return nil
-		}
+	if slices.Contains(g.Ports, port) {
+		return nil
 	}
 	return &BlockedError{Rule: "port", Range: "0-1023 but 443", Subject: strconv.Itoa(int(port))}
 }

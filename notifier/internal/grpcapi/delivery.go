@@ -118,7 +118,7 @@ func withAttempts(d delivery.Delivery, attempts []delivery.Attempt) *notifierv1.
 
 func attemptToProto(a delivery.Attempt) *notifierv1.Attempt {
 	return &notifierv1.Attempt{
-		Number: int32(a.Number), StartedAt: timestamppb.New(a.StartedAt), DurationMs: int32(a.Duration.Milliseconds()), //nolint:gosec // Bounded by the schedule.
-		StatusCode: int32(a.StatusCode), Outcome: string(a.Outcome), Error: a.Error, ResponseSnippet: a.Snippet, //nolint:gosec // three digits
+		Number: int32(a.Number), StartedAt: timestamppb.New(a.StartedAt), DurationMs: int32(a.Duration.Milliseconds()),
+		StatusCode: int32(a.StatusCode), Outcome: string(a.Outcome), Error: a.Error, ResponseSnippet: a.Snippet,
 	}
 }

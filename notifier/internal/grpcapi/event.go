@@ -152,7 +152,7 @@ func (s *Events) ListEventTypes(context.Context, *notifierv1.ListEventTypesReque
 			return nil, err
 		}
 		out.EventTypes = append(out.EventTypes, &notifierv1.EventType{
-			Name: t.Name, Version: int32(t.Version), Description: t.Description, Schema: &doc, //nolint:gosec // small
+			Name: t.Name, Version: int32(t.Version), Description: t.Description, Schema: &doc,
 		})
 	}
 	return out, nil

@@ -13,7 +13,7 @@ import (
 func eventToProto(e *event.Event) (*notifierv1.Event, error) {
 	out := &notifierv1.Event{
 		Id: e.ID, Type: e.Type, Timestamp: timestamppb.New(e.OccurredAt), Traceparent: e.Traceparent,
-		EmployeeId: e.EmployeeID, Version: int32(e.Version), //nolint:gosec // The schema bounds versions.
+		EmployeeId: e.EmployeeID, Version: int32(e.Version),
 		ReceivedAt: timestamppb.New(e.ReceivedAt), Erased: e.Payload == nil,
 	}
 	if e.Payload == nil {

@@ -38,7 +38,7 @@ func (s *Deliveries) Listen(stream listenStream) error {
 	}
 	return session.Run(ctx, func(r listen.Request) error {
 		return stream.Send(&notifierv1.ListenResponse{Message: &notifierv1.ListenResponse_Request_{
-			Request: &notifierv1.ListenResponse_Request{DeliveryId: r.DeliveryID, Headers: r.Headers, Body: r.Body, Attempt: int32(r.Attempt)}, //nolint:gosec // Bounded by the schedule.
+			Request: &notifierv1.ListenResponse_Request{DeliveryId: r.DeliveryID, Headers: r.Headers, Body: r.Body, Attempt: int32(r.Attempt)},
 		}})
 	}, acks)
 }

@@ -76,7 +76,7 @@ func protoToReplay(in *notifierv1.Replay) (replay.Replay, error) {
 
 func replayToProto(r replay.Replay) *notifierv1.Replay {
 	out := &notifierv1.Replay{
-		Id: r.ID, SubscriptionId: r.SubscriptionID, EventTypes: r.EventTypes, DryRun: r.DryRun, RateLimitPerSecond: int32(r.RatePerSec), //nolint:gosec // checked
+		Id: r.ID, SubscriptionId: r.SubscriptionID, EventTypes: r.EventTypes, DryRun: r.DryRun, RateLimitPerSecond: int32(r.RatePerSec),
 		Status: replayStatusToProto[r.Status], TotalCount: r.Total, DoneCount: r.Done, Error: r.Error, CreatedAt: timestamppb.New(r.CreatedAt),
 	}
 	for _, s := range r.Statuses {

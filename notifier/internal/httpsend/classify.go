@@ -49,6 +49,7 @@ func classify(ctx context.Context, err error) (delivery.Outcome, string) {
 		return delivery.OutcomeTLS, printable("TLS: "+strings.TrimPrefix(err.Error(), "tls: "), maxError)
 	case phaseWrite:
 		return delivery.OutcomeConnection, "the connection broke while sending: " + connectionText(err)
+	case phaseRead:
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		// A TLS 1.3 receiver refuses a client certificate only after the handshake.

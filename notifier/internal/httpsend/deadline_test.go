@@ -67,6 +67,7 @@ func TestDeadlines(t *testing.T) {
 		}, delivery.OutcomeTimeout, 0, 5 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				sender := New(Config{Guard: &egress.Guard{AllowHTTP: true, Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}})

@@ -70,7 +70,7 @@ func (c *conn) roundTrip(answer *[]byte) (res result, keep time.Duration, again 
 			return result{err: &phaseError{phaseWrite, writeErr}}, 0, false
 		}
 	}
-	resp, err := c.readHeader()
+	resp, err := c.readHeader() //nolint:bodyclose // Closing would read on without a limit: see readBody.
 	if err != nil {
 		if writeErr != nil {
 			return result{err: &phaseError{phaseWrite, writeErr}}, 0, false

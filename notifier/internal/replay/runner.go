@@ -65,7 +65,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		wait, err := r.work(ctx)
 		if err != nil && ctx.Err() == nil {
 			r.log.WarnContext(ctx, "a step of a replay came to nothing", "error", err)
-			wait = idleWait/2 + rand.N(idleWait)
+			wait = idleWait/2 + rand.N(idleWait) //nolint:gosec // Jitter is no secret.
 		}
 		timer.Reset(wait)
 	}
@@ -73,7 +73,7 @@ func (r *Runner) Run(ctx context.Context) error {
 
 // work does one step of one job, and says when to look again.
 func (r *Runner) work(ctx context.Context) (wait time.Duration, err error) {
-	job, next, err := r.store.LeaseReplay(ctx, rand.Int64N(1<<62)+1, leaseTime)
+	job, next, err := r.store.LeaseReplay(ctx, rand.Int64N(1<<62)+1, leaseTime) //nolint:gosec // A fence is no secret.
 	if err != nil {
 		return 0, err
 	}

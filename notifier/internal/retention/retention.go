@@ -64,7 +64,7 @@ func (r *Remover) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		r.once(ctx)
-		timer.Reset(r.conf.Every*3/4 + rand.N(r.conf.Every/2))
+		timer.Reset(r.conf.Every*3/4 + rand.N(r.conf.Every/2)) //nolint:gosec // Jitter is no secret.
 	}
 }
 
@@ -73,19 +73,19 @@ func (r *Remover) once(ctx context.Context) {
 	now := r.store.Now()
 	failed := func(what string, err error) bool {
 		if err != nil && ctx.Err() == nil {
-			r.log.WarnContext(ctx, what+"; it is tried again", "error", err)
+			r.log.WarnContext(ctx, "old things could not all be removed; it is tried again", "step", what, "error", err)
 		}
 		return err != nil
 	}
-	failed("partitions could not be made", r.store.MakePartitions(ctx))
+	failed("make partitions", r.store.MakePartitions(ctx))
 	if r.conf.PayloadRetention < r.conf.Retention {
 		n, err := r.store.ClearPayloads(ctx, now.Add(-r.conf.PayloadRetention))
-		if !failed("old payloads could not be removed", err) && n > 0 {
+		if !failed("remove payloads", err) && n > 0 {
 			r.log.InfoContext(ctx, "removed old payloads", "events", n)
 		}
 	}
 	removed, err := r.store.RemoveOld(ctx, now.Add(-r.conf.Retention))
-	if !failed("old history could not be removed", err) && removed != (Removed{}) {
+	if !failed("remove history", err) && removed != (Removed{}) {
 		r.log.InfoContext(ctx, "removed old history", "partitions", removed.Partitions, "rows", removed.Rows)
 	}
 }

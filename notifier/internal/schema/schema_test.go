@@ -19,11 +19,11 @@ const whole = `{"employee":{"id":"emp_01J8","employee_number":"E-1","given_name"
 "job_title":"","department":"R&D","hire_date":"2026-11-20","country":"DE","currency":"EUR","status":"ACTIVE","version":1,
 "created_at":"2026-11-20T09:00:00.123456Z","updated_at":"2026-11-20T09:00:00Z"}}`
 
-func parse(t testing.TB, text string) *structpb.Struct {
-	t.Helper()
+func parse(tb testing.TB, text string) *structpb.Struct {
+	tb.Helper()
 	var s structpb.Struct
 	if err := s.UnmarshalJSON([]byte(text)); err != nil {
-		t.Fatalf("%s: %v", text, err)
+		tb.Fatalf("%s: %v", text, err)
 	}
 	return &s
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"hirewire.dev/notifier/internal/delivery"
@@ -143,11 +144,7 @@ func (l *deliveryList) add(selectFrom, subscriptionID string, status bool) {
 }
 
 func (l *deliveryList) text() string {
-	all := l.parts[0]
-	for _, p := range l.parts[1:] {
-		all += ` UNION ALL ` + p
-	}
-	return `SELECT * FROM (` + all + `) AS list ORDER BY id DESC LIMIT ` + l.w.arg(l.q.Limit)
+	return `SELECT * FROM (` + strings.Join(l.parts, ` UNION ALL `) + `) AS list ORDER BY id DESC LIMIT ` + l.w.arg(l.q.Limit)
 }
 
 // owned are the subscriptions of an owner, deleted ones included.
