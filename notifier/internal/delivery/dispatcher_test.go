@@ -71,7 +71,7 @@ func TestSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := target("a")
 		var at []time.Time
-		r := start(t, delivery.Config{}, func(_ context.Context, r delivery.Request) delivery.Attempt {
+		r := start(t, delivery.Config{PollEvery: time.Minute, LeaseTTL: 10 * time.Minute}, func(_ context.Context, r delivery.Request) delivery.Attempt {
 			at = append(at, time.Now())
 			if r.Attempt != len(at) {
 				t.Errorf("attempt %d is number %d", len(at), r.Attempt)
@@ -199,6 +199,7 @@ func TestPauseDeleteAndResume(t *testing.T) {
 		r.snapshots.change("a", func(s *subscription.Target) *subscription.Target { s.Status = subscription.Paused; return s })
 		r.publish(r.snapshots.Current().Targets["a"], "emp_late")
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if sent != 2 {
 			t.Errorf("%d sent, want the 2 that had begun", sent)
 		}
@@ -207,6 +208,7 @@ func TestPauseDeleteAndResume(t *testing.T) {
 		time.Sleep(3500 * time.Millisecond)
 		r.snapshots.change("a", func(*subscription.Target) *subscription.Target { return nil })
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if sent != 6 {
 			t.Errorf("%d sent, want 6", sent)
 		}
@@ -227,6 +229,7 @@ func TestPayloadGone(t *testing.T) {
 		}
 		r.store.mu.Unlock()
 		time.Sleep(2 * time.Second)
+		synctest.Wait()
 		if f := r.store.history["dlv_000001"]; f.Status != delivery.Cancelled || f.Attempt.Number != 0 {
 			t.Errorf("ended %+v", f)
 		}
@@ -368,6 +371,7 @@ func TestLeaseLost(t *testing.T) {
 		}
 		r.store.mu.Unlock()
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if sent != 1 {
 			t.Errorf("%d sent, want the one that was under way", sent)
 		}

@@ -232,6 +232,7 @@ func (d *Dispatcher) logAttempt(ctx context.Context, r *Result) {
 		slog.Duration("duration", r.Attempt.Duration), slog.String("status", string(r.Delivery.Status)), slog.String("error", r.Attempt.Error))
 }
 
+// storeReleased gives leases back, however long that takes; false if ctx ended before.
 func (d *Dispatcher) storeReleased(ctx context.Context, batch []Released) bool {
 	if len(batch) == 0 {
 		return true

@@ -3,6 +3,7 @@ package delivery_test
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -74,6 +75,9 @@ func (s *fakeStore) begin(op string) (func(), error) {
 }
 
 func (s *fakeStore) Enter(_ context.Context, _ string, token int64) error {
+	if delivery.Holder(token) != token {
+		return errors.New("not a holder")
+	}
 	end, err := s.begin("enter")
 	if err != nil {
 		return err
@@ -126,7 +130,7 @@ func (s *fakeStore) Leave(_ context.Context, token int64) (int, error) {
 func (s *fakeStore) free(token int64) (n int) {
 	delete(s.tokens, token)
 	for r := range s.all() {
-		if r.lease == token {
+		if delivery.Holder(r.lease) == token {
 			r.lease = 0
 			n++
 		}
@@ -141,7 +145,7 @@ func (s *fakeStore) Claim(_ context.Context, token int64, wants []delivery.Want)
 	}
 	defer end()
 	s.claims++
-	if _, ok := s.tokens[token]; !ok {
+	if _, ok := s.tokens[delivery.Holder(token)]; !ok {
 		return nil, nil, nil
 	}
 	now := time.Now()

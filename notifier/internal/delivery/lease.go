@@ -7,22 +7,23 @@ import (
 	"time"
 )
 
-// lease is the tokens that this process leases with. There is one at a time, and for a while older ones: when it is unknown
-// what a statement has leased, because its answer was lost, a new token takes over; and once all that is known to be leased
-// by the old one has ended, the old one is given up, which frees the rest.
+// lease is the holders that this process leases by. There is one at a time, and for a while older ones: when it is unknown
+// what a call has leased, because its answer was lost, a new holder takes over; and once all that is known to be leased by
+// the old one has ended, it is given up, which frees the rest.
 type lease struct {
 	ttl  time.Duration
 	soon chan struct{}
 
 	mu      sync.Mutex
-	token   int64 // 0: none
+	holder  int64 // 0: none
+	grants  int64 // calls that leased, or may have
 	holds   map[int64]*hold
 	renewed time.Time // when the last renewal that succeeded began
 }
 
 type hold struct {
 	items int  // known to be leased
-	uses  int  // statements under way that may lease
+	calls int  // under way that may lease
 	old   bool // leases nothing more
 }
 
@@ -30,92 +31,105 @@ func (l *lease) init(ttl time.Duration) {
 	l.ttl, l.holds, l.soon = ttl, map[int64]*hold{}, make(chan struct{}, 1)
 }
 
-// begin gives the token for a statement that leases, to be followed by end; 0 when there is none.
-func (l *lease) begin() int64 {
+// begin gives the token for a call that leases, to be followed by end; 0 when there is none.
+func (l *lease) begin() (token int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.fresh() {
+	if l.holder == 0 || !l.fresh() {
 		return 0
 	}
-	l.holds[l.token].uses++
-	return l.token
+	l.grants++
+	h := l.holds[l.holder]
+	h.calls++
+	if l.grants == 1<<grantBits-1 { // the last of its tokens
+		l.replace(l.holder)
+		return Holder(l.holder) + l.grants
+	}
+	return l.holder + l.grants
 }
 
-// end says what a statement has leased; unsure: that more may have been.
+// end says what a call has leased; unsure: that more may have been.
 func (l *lease) end(token int64, leased int, unsure bool) {
-	if token == 0 {
-		return
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	h := l.holds[token]
-	if h == nil { // lost meanwhile
+	h := l.holds[Holder(token)]
+	if h == nil { // none, or lost meanwhile
 		return
 	}
-	h.uses--
+	h.calls--
 	h.items += leased
-	if unsure && !h.old {
-		h.old = true
-		l.token = 0
-		poke(l.soon)
+	if unsure {
+		l.replace(Holder(token))
 	}
+}
+
+// replace has another holder take over from one. The lock is held.
+func (l *lease) replace(holder int64) {
+	l.holds[holder].old = true
+	if l.holder == holder {
+		l.holder = 0
+	}
+	poke(l.soon)
 }
 
 // forget says that n of what was leased is leased no more.
 func (l *lease) forget(token int64, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if h := l.holds[token]; h != nil {
-		if h.items -= n; h.old && h.items <= 0 && h.uses == 0 {
+	if h := l.holds[Holder(token)]; h != nil {
+		if h.items -= n; h.done() {
 			poke(l.soon)
 		}
 	}
 }
 
-// fresh says that the lease was renewed lately: nobody can have taken over. The lock is held.
-func (l *lease) fresh() bool { return l.token != 0 && time.Since(l.renewed) < l.ttl*4/5 }
+// done says that a holder has nothing left that is known.
+func (h *hold) done() bool { return h.old && h.items <= 0 && h.calls == 0 }
+
+// fresh says that the holders were renewed lately: nobody can have taken over. The lock is held.
+func (l *lease) fresh() bool { return time.Since(l.renewed) < l.ttl*4/5 }
 
 // holding says that what the token has leased is still this process's own.
 func (l *lease) holding(token int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.holds[token] != nil && time.Since(l.renewed) < l.ttl*4/5
+	return l.holds[Holder(token)] != nil && l.fresh()
 }
 
-// knows says that the token is not lost.
+// knows says that the token's holder is not lost.
 func (l *lease) knows(token int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.holds[token] != nil
+	return l.holds[Holder(token)] != nil
 }
 
-// state gives the tokens to renew, and those to give up.
-func (l *lease) state() (tokens, done []int64, current int64) {
+// state gives the holders to renew, those to give up, and who leases now.
+func (l *lease) state() (alive, done []int64, current int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for token, h := range l.holds {
-		if h.old && h.items <= 0 && h.uses == 0 {
-			done = append(done, token)
+	for holder, h := range l.holds {
+		if h.done() {
+			done = append(done, holder)
 		} else {
-			tokens = append(tokens, token)
+			alive = append(alive, holder)
 		}
 	}
-	return tokens, done, l.token
+	return alive, done, l.holder
 }
 
-func (l *lease) entered(token int64, at time.Time) {
+func (l *lease) entered(holder int64, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.token, l.holds[token] = token, &hold{}
+	l.holder, l.holds[holder], l.grants = holder, &hold{}, 0
 	l.renewed = at
 }
 
-func (l *lease) left(token int64) {
+func (l *lease) left(holder int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.holds, token)
-	if l.token == token {
-		l.token = 0
+	delete(l.holds, holder)
+	if l.holder == holder {
+		l.holder = 0
 	}
 }
 
@@ -152,40 +166,45 @@ func (d *Dispatcher) keepLease(ctx context.Context) {
 	}
 }
 
+// newHolder makes a holder that no other process has.
+func newHolder() int64 {
+	return (rand.Int64N(1<<(63-grantBits)-1) + 1) << grantBits //nolint:gosec // It must differ from others, and is no secret.
+}
+
 func (d *Dispatcher) tendLease(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, min(statementTimeout, d.conf.LeaseTTL/2))
 	defer cancel()
-	tokens, done, current := d.lease.state()
+	alive, done, current := d.lease.state()
 	if current == 0 && !d.isStopping() {
-		token := rand.Int64() | 1 //nolint:gosec // It must differ from others, and is no secret.
+		holder := newHolder()
 		began := time.Now()
-		if err := d.store.Enter(ctx, d.conf.Replica, token); err != nil {
+		if err := d.store.Enter(ctx, d.conf.Replica, holder); err != nil {
 			return err
 		}
-		d.lease.entered(token, began)
+		d.lease.entered(holder, began)
 	}
-	if len(tokens) > 0 {
+	if len(alive) > 0 {
 		began := time.Now()
-		lost, replicas, err := d.store.Renew(ctx, tokens)
+		lost, replicas, err := d.store.Renew(ctx, alive)
 		if err != nil {
 			return err
 		}
 		d.lease.renew(began)
-		for _, token := range lost {
-			d.lease.left(token)
-			d.dropLost(token)
+		for _, holder := range lost {
+			d.lease.left(holder)
+			d.dropLost(holder)
 		}
 		d.setReplicas(replicas)
 		if len(lost) > 0 {
-			d.log.WarnContext(ctx, "another replica has taken over what was leased here", "tokens", len(lost))
+			d.log.WarnContext(ctx, "another replica has taken over what was leased here")
 			poke(d.lease.soon)
 		}
 	}
-	for _, token := range done {
-		if _, err := d.store.Leave(ctx, token); err != nil {
+	for _, holder := range done {
+		if _, err := d.store.Leave(ctx, holder); err != nil {
 			return err
 		}
-		d.lease.left(token)
+		d.lease.left(holder)
 	}
 	freed, err := d.store.Expire(ctx, d.conf.LeaseTTL)
 	if freed > 0 {
@@ -198,26 +217,26 @@ func (d *Dispatcher) tendLease(ctx context.Context) error {
 	return err
 }
 
-// leave gives up every token, so that whatever is left is free at once.
+// leave gives up every holder, so that whatever is left is free at once.
 func (d *Dispatcher) leave(ctx context.Context) {
-	tokens, done, _ := d.lease.state()
-	for _, token := range append(tokens, done...) {
-		if _, err := d.store.Leave(ctx, token); err != nil {
+	alive, done, _ := d.lease.state()
+	for _, holder := range append(alive, done...) {
+		if _, err := d.store.Leave(ctx, holder); err != nil {
 			d.log.WarnContext(ctx, "the lease could not be given up; it ends by itself", "error", err)
 			return
 		}
-		d.lease.left(token)
+		d.lease.left(holder)
 	}
 }
 
-// dropLost forgets what is queued under a token that is lost: it is another's now.
-func (d *Dispatcher) dropLost(token int64) {
+// dropLost forgets what is queued of a holder that is lost: it is another's now.
+func (d *Dispatcher) dropLost(holder int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, l := range d.lanes {
 		for _, q := range []*fifo[Leased]{&l.fresh, &l.backlog} {
 			for _, item := range q.drain() {
-				if item.Token == token {
+				if Holder(item.Token) == holder {
 					d.held--
 				} else {
 					q.push(item)

@@ -11,7 +11,7 @@ import (
 // Leased is a delivery that this process alone may send.
 type Leased struct {
 	Delivery
-	// Token is the lease it is held by.
+	// Token is what it is leased with.
 	Token int64
 	// Event is what to send, shared between deliveries. Nil when its payload is gone.
 	Event *event.Event
@@ -49,24 +49,38 @@ type Released struct {
 // ErrRefused says that a store refuses what it was given, and always will.
 var ErrRefused = errors.New("refused by the store")
 
+// grantBits are the bits of a token that tell the calls of one holder apart.
+const grantBits = 32
+
+// Holder is who leases with a token.
+func Holder(token int64) int64 { return token >> grantBits << grantBits }
+
+// Tokens are the first and the last token of a holder.
+func Tokens(holder int64) (first, last int64) { return holder, holder | (1<<grantBits - 1) }
+
 // BlockedFor is when a delivery that waits in line is looked at first, should nothing wake it before.
 const BlockedFor = time.Second
 
-// Store keeps deliveries. All methods may be called again after an error, whatever became of the first call: a lease is
-// a token that no other process has, and a delivery whose token has changed is left alone.
+// Store keeps deliveries.
+//
+// What is leased is marked with a token, which stands for one call that leased: so a call that is repeated, because its
+// answer was lost, never touches what was leased again since. Tokens belong to holders (Holder), of which each process has
+// one or more of its own. A lease holds while its holder is known: from Enter to Leave, or until it has not been renewed for
+// so long that another process's Expire removes it.
+//
+// All methods may be called again after an error, whatever became of the first call.
 type Store interface {
-	// Enter makes a token valid for this replica, until Leave, or until it is not renewed for so long that another
-	// replica's Expire removes it.
-	Enter(ctx context.Context, replica string, token int64) error
-	// Renew says that the tokens are alive, gives those that are valid no more, and counts the replicas that are alive.
-	Renew(ctx context.Context, tokens []int64) (lost []int64, replicas int, err error)
-	// Expire removes tokens not renewed within ttl, and frees what they held, due now.
+	// Enter makes a holder known.
+	Enter(ctx context.Context, replica string, holder int64) error
+	// Renew says that the holders are alive, gives those that are not known any more, and counts the replicas that are alive.
+	Renew(ctx context.Context, holders []int64) (lost []int64, replicas int, err error)
+	// Expire removes holders not renewed within ttl, and frees what they held.
 	Expire(ctx context.Context, ttl time.Duration) (freed int, err error)
-	// Leave removes a token and frees what it held, due now.
-	Leave(ctx context.Context, token int64) (freed int, err error)
+	// Leave removes a holder and frees what it held.
+	Leave(ctx context.Context, holder int64) (freed int, err error)
 
-	// Claim leases what is due and not leased, the longest due first, for the token; nothing when it is not valid. more
-	// lists the subscriptions that may have more due than there was room for.
+	// Claim leases what is due and not leased, the longest due first; nothing when the token's holder is not known. more lists
+	// the subscriptions that may have more due than there was room for.
 	Claim(ctx context.Context, token int64, wants []Want) (claimed []Leased, more []string, err error)
 	// Finish stores how attempts ended. held says for each whether its lease still held: if not, nothing was stored.
 	// What waits in line behind what has ended becomes due; woken are the subscriptions of which something did.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,6 +96,20 @@ type replica struct {
 
 func startReplica(tb testing.TB, db *sqldb.DB, c *catalog, sender delivery.Sender, conf delivery.Config, observers ...delivery.Observer) *replica {
 	tb.Helper()
+	return startFaulty(tb, db, c, sender, conf, func(s *sqlstore.Store) engineStore { return s }, observers...)
+}
+
+// engineStore is what the engine asks of a store.
+type engineStore interface {
+	ingest.Store
+	delivery.Store
+}
+
+// startFaulty is startReplica with something between the engine and the store.
+func startFaulty(tb testing.TB, db *sqldb.DB, c *catalog, sender delivery.Sender, conf delivery.Config, wrap func(*sqlstore.Store) engineStore,
+	observers ...delivery.Observer,
+) *replica {
+	tb.Helper()
 	log := slog.New(slog.DiscardHandler)
 	s := sqlstore.New(db)
 	if err := s.Migrate(tb.Context()); err != nil {
@@ -105,8 +118,9 @@ func startReplica(tb testing.TB, db *sqldb.DB, c *catalog, sender delivery.Sende
 	if conf.Replica == "" {
 		conf.Replica = id.New("rep")
 	}
-	d := delivery.New(conf, s, sender, c, nil, log, observers...)
-	p := ingest.New(ingest.Config{Schedule: conf.Schedule, NewID: func() string { return id.New("dlv") }}, s, c, d, log)
+	faulty := wrap(s)
+	d := delivery.New(conf, faulty, sender, c, nil, log, observers...)
+	p := ingest.New(ingest.Config{Schedule: conf.Schedule, NewID: func() string { return id.New("dlv") }}, faulty, c, d, log)
 	pctx, stopPublishing := context.WithCancel(tb.Context())
 	dctx, stopSending := context.WithCancel(tb.Context())
 	var publishing, sending sync.WaitGroup
@@ -143,5 +157,3 @@ func waitFor(tb testing.TB, what string, timeout time.Duration, done func() bool
 		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // waits for real processes
 	}
 }
-
-var _ atomic.Int64

@@ -12,7 +12,7 @@ import (
 type Batch struct {
 	// Epoch is that of the snapshot of subscriptions by which the deliveries were made.
 	Epoch int64
-	// Token is the lease that deliveries which can be sent at once are stored with.
+	// Token is what deliveries that can be sent at once are leased with.
 	Token int64
 	// At is when it is stored: what events were received at, and waits count from.
 	At time.Time

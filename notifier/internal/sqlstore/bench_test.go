@@ -15,7 +15,7 @@ import (
 	"hirewire.dev/platform/sqldb/sqldbtest"
 )
 
-const benchToken = 7
+const benchToken = 7 << 32
 
 // onEngines runs bench on a new store of each engine, with one token that holds.
 func onEngines(b *testing.B, bench func(b *testing.B, s *sqlstore.Store)) {

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"time"
 
@@ -40,12 +39,7 @@ func (s *Store) claimInTx(ctx context.Context, token int64, wants []delivery.Wan
 	}
 	err = s.db.InTx(ctx, func(tx *sqldb.Tx) error {
 		claimed, more = claimed[:0], more[:0]
-		var holds bool
-		err := tx.QueryRowContext(ctx, tx.SQL(`SELECT true FROM leases WHERE token = $1 FOR KEY SHARE`), token).Scan(&holds)
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil
-		}
-		if err != nil {
+		if known, err := knows(ctx, tx, token); err != nil || !known {
 			return err
 		}
 		for _, w := range wants {

@@ -17,7 +17,7 @@ import (
 //   - Both updates repeat the predicate: what FOR UPDATE has locked may have been leased since the snapshot.
 const claimSQL = `
 WITH live AS MATERIALIZED (
-	SELECT token FROM leases WHERE token = $1 FOR KEY SHARE
+	SELECT FROM leases WHERE holder = $8 FOR KEY SHARE
 ), c AS MATERIALIZED (
 	SELECT d.* FROM live CROSS JOIN unnest($2::text[], $3::int[], $4::bool[]) AS w(subscription, room, ordered)
 	CROSS JOIN LATERAL (
@@ -67,7 +67,7 @@ func (s *Store) claimAtOnce(ctx context.Context, token int64, wants []delivery.W
 			a.ordered.bool(w.Ordered)
 		}
 		now := s.Now()
-		rows, err := st.QueryContext(ctx, token, a.subscription.done(), a.room.done(), a.ordered.done(), now, now.Add(putOffLeast), now.Add(putOffMost))
+		rows, err := st.QueryContext(ctx, token, a.subscription.done(), a.room.done(), a.ordered.done(), now, now.Add(putOffLeast), now.Add(putOffMost), delivery.Holder(token))
 		if err != nil {
 			return err
 		}

@@ -32,7 +32,7 @@ func TestEngine(t *testing.T) {
 				if err := s.Migrate(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				if err := s.Enter(t.Context(), "test", 7); err != nil {
+				if err := s.Enter(t.Context(), "test", 7<<32); err != nil {
 					t.Fatal(err)
 				}
 				return s, db, open

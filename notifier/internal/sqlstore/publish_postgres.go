@@ -17,7 +17,7 @@ const maxStatementRows = 20_000
 // publishSQL stores a batch whose events are all new, and fails with a unique violation if one is not.
 //
 //   - f takes the lock that makes positions follow the order of commits, and checks the epoch. Without f nothing happens.
-//   - live keeps the token valid until the commit: whoever removes it waits, and then sees what it has leased.
+//   - live keeps the token's holder known until the commit: whoever removes it waits, and then sees what it has leased.
 //   - A delivery is leased if it may be and nothing earlier is pending for its employee. That is read from the statement's
 //     snapshot, which is older than f if another replica committed while f waited: then feed's position in the snapshot
 //     is not f's, and nothing is leased.
@@ -30,7 +30,7 @@ const publishSQL = `
 WITH f AS (
 	UPDATE feed SET position = position + $1 WHERE id = 1 AND epoch = $2 RETURNING position - $1 AS base
 ), live AS (
-	SELECT token FROM leases WHERE token = $3 FOR KEY SHARE
+	SELECT $3::bigint AS token FROM leases WHERE holder = $25 FOR KEY SHARE
 ), e AS (
 	INSERT INTO events (id, position, type, employee_id, version, occurred_at, received_at, payload, payload_sha256, traceparent)
 	SELECT x.id, f.base + x.n, x.type, x.employee, x.version, timestamptz 'epoch' + x.occurred * interval '1 microsecond', $4,
@@ -116,12 +116,12 @@ func (s *Store) publishAtOnce(ctx context.Context, b *ingest.Batch) (stored bool
 			return err
 		}
 		s.publishArgs.fill(b)
-		args := make([]any, 0, 24)
+		args := make([]any, 0, 25)
 		args = append(args, int64(len(b.Events)), b.Epoch, b.Token, b.At, s.publishArgs.payloads, s.publishArgs.sums)
 		for _, a := range s.publishArgs.arrays() {
 			args = append(args, a.done())
 		}
-		args = append(args, s.shard*2, delivery.BlockedFor.Microseconds())
+		args = append(args, s.shard*2, delivery.BlockedFor.Microseconds(), delivery.Holder(b.Token))
 		var base int64
 		var queued, blocked []string
 		err = st.QueryRowContext(ctx, args...).Scan(&base, pq.Array(&queued), pq.Array(&blocked))

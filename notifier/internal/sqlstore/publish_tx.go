@@ -84,9 +84,10 @@ func (p *publishing) begin(ctx context.Context, tx *sqldb.Tx) error {
 		return err
 	}
 	p.base -= int64(len(p.b.Events))
-	err = tx.QueryRowContext(ctx, tx.SQL(`SELECT token FROM leases WHERE token = $1 FOR KEY SHARE`), p.b.Token).Scan(&p.token)
-	if errors.Is(err, sql.ErrNoRows) {
-		p.token, err = 0, nil
+	p.token = 0
+	known, err := knows(ctx, tx, p.b.Token)
+	if known {
+		p.token = p.b.Token
 	}
 	return err
 }

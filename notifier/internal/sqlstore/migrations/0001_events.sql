@@ -9,10 +9,10 @@ CREATE TABLE feed (
 );
 INSERT INTO feed (id, position, epoch) VALUES (1, 0, 1);
 
--- A lease is a token of a process that is alive: while its row is here, what it has leased is its own. The row goes when
--- the process says goodbye, or has not been seen for a while; whoever removes it frees what it had leased.
+-- Who holds leases: while a process's row is here, what it has leased is its own. The row goes when the process says
+-- goodbye, or has not been seen for a while; whoever removes it frees what it had leased.
 CREATE TABLE leases (
-    token   bigint      PRIMARY KEY,
+    holder  bigint      PRIMARY KEY,
     replica text        NOT NULL,
     seen_at timestamptz NOT NULL
 );
@@ -174,7 +174,8 @@ CREATE TABLE attempts (
 -- all:
 
 -- deliveries holds what is pending and nothing else, so its size does not grow with the history. due_at is when the next
--- attempt may start; lease is the token of who holds it, or 0. base is attempts as they were when the delivery was made
+-- attempt may start; lease is the token it is leased with (of the holder that it
+-- begins with), or 0. base is attempts as they were when the delivery was made
 -- due anew by hand: its schedule starts there.
 --
 -- One delivery of an event to a subscription; who is first in line among those of an employee.

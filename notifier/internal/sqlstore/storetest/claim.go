@@ -48,7 +48,7 @@ func claimDue(f *fixture) {
 		f.Errorf("%d are leased, want 10", n)
 	}
 	f.queued(1, subA)
-	if ids, _, _ := f.claim(99, delivery.Want{SubscriptionID: subA, Room: 3}); len(ids) != 0 {
+	if ids, _, _ := f.claim(99<<32, delivery.Want{SubscriptionID: subA, Room: 3}); len(ids) != 0 {
 		f.Error("claimed for a token that nobody holds")
 	}
 	if ids, _, _ := f.claim(token); len(ids) != 0 {
@@ -100,7 +100,7 @@ func claimRace(f *fixture) {
 	holders := map[string]int64{}
 	var workers sync.WaitGroup
 	for c := range claimers {
-		mine := int64(100 + c)
+		mine := int64(100+c) << 32
 		f.enter(mine)
 		s := f.again()
 		workers.Go(func() {
@@ -115,8 +115,8 @@ func claimRace(f *fixture) {
 				}
 				mu.Lock()
 				for _, l := range claimed {
-					if other, taken := holders[l.ID]; taken {
-						f.Errorf("%s claimed by %d and %d", l.ID, other, mine)
+					if before, taken := holders[l.ID]; taken {
+						f.Errorf("%s claimed by %d and %d", l.ID, before, mine)
 					}
 					holders[l.ID] = mine
 				}
@@ -129,7 +129,7 @@ func claimRace(f *fixture) {
 		f.Errorf("%d claimed, want %d", len(holders), n)
 	}
 	for c := range claimers {
-		mine := int64(100 + c)
+		mine := int64(100+c) << 32
 		held := 0
 		for _, h := range holders {
 			if h == mine {

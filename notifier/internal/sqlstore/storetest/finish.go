@@ -101,8 +101,8 @@ func finishLost(f *fixture) {
 	if _, err := f.Leave(f.Context(), token); err != nil {
 		f.Fatal(err)
 	}
-	f.enter(8)
-	f.claim(8, delivery.Want{SubscriptionID: subA, Room: 1, Ordered: true})
+	f.enter(other)
+	f.claim(other, delivery.Want{SubscriptionID: subA, Room: 1, Ordered: true})
 	before := f.rows()
 	held, _ := f.finish(end(leased(b, 0), delivery.Delivered, 0), end(leased(b, 1), delivery.Pending, time.Hour))
 	if slices.Contains(held, true) {
@@ -165,7 +165,7 @@ func release(f *fixture) {
 	if ids, _, _ := f.claim(token, want); !slices.Equal(ids, []string{b.Deliveries[0].ID}) {
 		f.Errorf("claimed %v, want the one that is due", ids)
 	}
-	if err := f.Release(f.Context(), []delivery.Released{{ID: b.Deliveries[0].ID, Token: 8}}); err != nil {
+	if err := f.Release(f.Context(), []delivery.Released{{ID: b.Deliveries[0].ID, Token: other}}); err != nil {
 		f.Fatal(err)
 	}
 	if ids, _, _ := f.claim(token, want); len(ids) != 0 {

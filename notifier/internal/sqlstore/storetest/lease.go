@@ -11,15 +11,15 @@ import (
 func leaseEnds(f *fixture) {
 	b := one(subA, newEvent("emp_1"), newEvent("emp_2"))
 	f.publish(b)
-	f.enter(8)
-	other := one(subB, newEvent("emp_1"))
-	other.Token = 8
-	f.publish(other)
+	f.enter(other)
+	theirs := one(subB, newEvent("emp_1"))
+	theirs.Token = other
+	f.publish(theirs)
 	freed, err := f.Leave(f.Context(), token)
 	if err != nil || freed != 2 {
 		f.Errorf("left: %d freed, %v; want 2", freed, err)
 	}
-	if n := f.count(`SELECT count(*) FROM deliveries WHERE lease = 8`); n != 1 {
+	if n := f.count(`SELECT count(*) FROM deliveries WHERE lease = $1`, other); n != 1 {
 		f.Error("another's lease ended, too")
 	}
 	late := one(subA, newEvent("emp_3"))
@@ -30,7 +30,7 @@ func leaseEnds(f *fixture) {
 	if ids, _, _ := f.claim(token, delivery.Want{SubscriptionID: subA, Room: 9}); len(ids) != 0 {
 		f.Error("claimed for a token that is gone")
 	}
-	if ids, _, _ := f.claim(8, delivery.Want{SubscriptionID: subA, Room: 9, Ordered: true}); len(ids) != 3 {
+	if ids, _, _ := f.claim(other, delivery.Want{SubscriptionID: subA, Room: 9, Ordered: true}); len(ids) != 3 {
 		f.Errorf("the other takes over %d, want 3", len(ids))
 	}
 	if freed, err := f.Leave(f.Context(), token); err != nil || freed != 0 {
@@ -39,22 +39,22 @@ func leaseEnds(f *fixture) {
 }
 
 func leaseRenews(f *fixture) {
-	f.enter(8)
+	f.enter(other)
 	f.publish(one(subA, newEvent("emp_1")))
-	lost, replicas, err := f.Renew(f.Context(), []int64{token, 8, 9})
-	if err != nil || !slices.Equal(lost, []int64{9}) || replicas != 2 {
+	lost, replicas, err := f.Renew(f.Context(), []int64{token, other, 9 << 32})
+	if err != nil || !slices.Equal(lost, []int64{9 << 32}) || replicas != 2 {
 		f.Errorf("renewed: lost %v, %d replicas, %v; want 9 lost, 2 replicas", lost, replicas, err)
 	}
 	if freed, err := f.Expire(f.Context(), time.Minute); err != nil || freed != 0 {
 		f.Errorf("expired %d that are alive, %v", freed, err)
 	}
-	if _, err := f.db.ExecContext(f.Context(), `UPDATE leases SET seen_at = $1 WHERE token = $2`, f.Now().Add(-2*time.Minute), token); err != nil {
+	if _, err := f.db.ExecContext(f.Context(), `UPDATE leases SET seen_at = $1 WHERE holder = $2`, f.Now().Add(-2*time.Minute), token); err != nil {
 		f.Fatal(err)
 	}
 	if freed, err := f.Expire(f.Context(), time.Minute); err != nil || freed != 1 {
 		f.Errorf("expired: %d freed, %v; want 1", freed, err)
 	}
-	lost, replicas, err = f.Renew(f.Context(), []int64{token, 8})
+	lost, replicas, err = f.Renew(f.Context(), []int64{token, other})
 	if err != nil || !slices.Equal(lost, []int64{token}) || replicas != 1 {
 		f.Errorf("renewed: lost %v, %d replicas, %v; want %d lost, 1 replica", lost, replicas, err, token)
 	}
@@ -65,20 +65,20 @@ func leaseRestart(f *fixture) {
 	b := one(subA, newEvent("emp_1"), newEvent("emp_2"))
 	f.publish(b)
 	s := f.again()
-	if err := s.Enter(f.Context(), "new", 8); err != nil {
+	if err := s.Enter(f.Context(), "new", other); err != nil {
 		f.Fatal(err)
 	}
 	wants := []delivery.Want{{SubscriptionID: subA, Room: 9, Ordered: true}}
-	if claimed, _, err := s.Claim(f.Context(), 8, wants); err != nil || len(claimed) != 0 {
+	if claimed, _, err := s.Claim(f.Context(), other, wants); err != nil || len(claimed) != 0 {
 		f.Errorf("claimed %d that are leased, %v", len(claimed), err)
 	}
-	if _, err := f.db.ExecContext(f.Context(), `UPDATE leases SET seen_at = $1 WHERE token = $2`, f.Now().Add(-time.Minute), token); err != nil {
+	if _, err := f.db.ExecContext(f.Context(), `UPDATE leases SET seen_at = $1 WHERE holder = $2`, f.Now().Add(-time.Minute), token); err != nil {
 		f.Fatal(err)
 	}
 	if freed, err := s.Expire(f.Context(), 10*time.Second); err != nil || freed != 2 {
 		f.Errorf("freed %d, %v; want 2", freed, err)
 	}
-	if claimed, _, err := s.Claim(f.Context(), 8, wants); err != nil || len(claimed) != 2 {
+	if claimed, _, err := s.Claim(f.Context(), other, wants); err != nil || len(claimed) != 2 {
 		f.Errorf("claimed %d, %v; want 2", len(claimed), err)
 	}
 	if held, _ := f.finish(end(leased(b, 0), delivery.Delivered, 0)); held[0] {

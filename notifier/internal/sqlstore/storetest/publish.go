@@ -170,7 +170,7 @@ func publishLines(f *fixture) {
 }
 
 func publishWithoutToken(f *fixture) {
-	for _, none := range []int64{0, 99} {
+	for _, none := range []int64{0, 99 << 32} {
 		b := one(subA, newEvent("emp_1"+fmt.Sprint(none)))
 		b.Token = none
 		f.publish(b)

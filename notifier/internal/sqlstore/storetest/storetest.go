@@ -24,8 +24,8 @@ const (
 	subB = "sub_01J8ZQ4T6Y9GZ1K3V5X7A9B2CB"
 )
 
-// token is what the suite leases with, unless it says otherwise.
-const token = 7
+// token is what the suite leases with, unless it says otherwise; other is another process's.
+const token, other = 7 << 32, 8 << 32
 
 // Run runs the suite. open gives a store on a new, empty database, which has token, and the database itself; again gives
 // another store on the same database, as another process would have it.

@@ -1,0 +1,317 @@
+package ingest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"hirewire.dev/notifier/internal/delivery"
+	"hirewire.dev/notifier/internal/event"
+	"hirewire.dev/notifier/internal/ingest"
+	"hirewire.dev/notifier/internal/subscription"
+	"hirewire.dev/platform/id"
+	"hirewire.dev/platform/sqldb"
+	"hirewire.dev/platform/sqldb/sqldbtest"
+)
+
+// onEngines runs a test on a new database of each engine.
+func onEngines(t *testing.T, test func(t *testing.T, db *sqldb.DB)) {
+	sqldbtest.Run(t, func(t *testing.T, open func(*testing.T) *sqldb.DB) { test(t, open(t)) })
+}
+
+// receiver counts POSTs.
+type receiver struct {
+	mu    sync.Mutex
+	posts map[string]int // by event and subscription
+	total int
+}
+
+func newReceiver() *receiver { return &receiver{posts: map[string]int{}} }
+
+func (r *receiver) note(q delivery.Request) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.total++
+	key := q.Event.ID + " " + q.Target.ID
+	r.posts[key]++
+	return r.posts[key]
+}
+
+func (r *receiver) count() (posts, different int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.total, len(r.posts)
+}
+
+// settled checks the end of a run: everything delivered, accounted for, nothing pending or leased.
+func settled(t *testing.T, db *sqldb.DB, deliveries int) {
+	t.Helper()
+	waitFor(t, "nothing pending", 60*time.Second, func() bool { return scalar(t, db, `SELECT count(*) FROM deliveries`) == 0 })
+	if n := scalar(t, db, `SELECT count(*) FROM finished_deliveries WHERE status = 'DELIVERED'`); n != deliveries {
+		t.Errorf("%d delivered, want %d", n, deliveries)
+	}
+	if out, in := scalar(t, db, `SELECT sum(fanned_out) FROM balances`), scalar(t, db, `SELECT sum(delivered + dead + cancelled) FROM balances`); out != deliveries || in != deliveries {
+		t.Errorf("the balance says %d fanned out, %d ended; want %d", out, in, deliveries)
+	}
+}
+
+func scalar(tb testing.TB, db *sqldb.DB, query string, args ...any) (n int) {
+	tb.Helper()
+	if err := db.QueryRowContext(tb.Context(), query, args...).Scan(&n); err != nil {
+		tb.Fatal(err)
+	}
+	return n
+}
+
+// TestExactlyOnePost: three replicas on one database deliver 20,000 events to two subscriptions, with one POST each.
+func TestExactlyOnePost(t *testing.T) {
+	onEngines(t, func(t *testing.T, db *sqldb.DB) {
+		const events = 20_000
+		replicas := 3
+		if db.Engine == sqldb.SQLite {
+			replicas = 1 // one process to a file
+		}
+		got := newReceiver()
+		var all []*replica
+		for range replicas {
+			all = append(all, startReplica(t, db, newCatalog(db, target(1), target(2)), senderFunc(func(_ context.Context, r delivery.Request) delivery.Attempt {
+				got.note(r)
+				return answer(200)
+			}), delivery.Config{}))
+		}
+		var next atomic.Int64
+		var workers sync.WaitGroup
+		for w := range 32 {
+			workers.Go(func() {
+				for {
+					n := int(next.Add(10))
+					if n > events {
+						return
+					}
+					size := 10
+					var batch []event.Event
+					for i := range size {
+						batch = append(batch, newEvent(fmt.Sprintf("emp_%d", (n+i)%3000), 1))
+					}
+					// One call of ten, ten calls of one, and now and then the same twice.
+					for from, step := 0, 1+9*(w%2); from < size; from += step {
+						part := batch[from : from+step]
+						if err := all[(w+from)%replicas].Publish(t.Context(), part); err != nil {
+							t.Error(err)
+						}
+						if n%100 == 0 {
+							again := append([]event.Event(nil), part...)
+							if err := all[(w+from+1)%replicas].Publish(t.Context(), again); err != nil {
+								t.Error(err)
+							}
+						}
+					}
+				}
+			})
+		}
+		workers.Wait()
+		settled(t, db, 2*events)
+		if posts, different := got.count(); posts != 2*events || different != 2*events {
+			t.Errorf("%d posts of %d deliveries, want %d of each", posts, different, 2*events)
+		}
+	})
+}
+
+// TestOrderByEmployee: whatever fails, and whichever replica has it, an employee's events arrive in order.
+func TestOrderByEmployee(t *testing.T) {
+	onEngines(t, func(t *testing.T, db *sqldb.DB) {
+		replicas := 3
+		if db.Engine == sqldb.SQLite {
+			replicas = 1
+		}
+		const employees, versions = 40, 12
+		var mu sync.Mutex
+		arrived := map[string]int64{} // the last version that arrived, by subscription and employee
+		busy := map[string]bool{}
+		sender := senderFunc(func(_ context.Context, r delivery.Request) delivery.Attempt {
+			key := r.Target.ID + r.Event.EmployeeID
+			mu.Lock()
+			if busy[key] {
+				t.Errorf("two attempts at once for %s", key)
+			}
+			busy[key] = true
+			if want := arrived[key] + 1; r.Event.Version != want {
+				t.Errorf("%s: version %d, want %d", key, r.Event.Version, want)
+			}
+			mu.Unlock()
+			time.Sleep(rand.N(3 * time.Millisecond)) //nolint:forbidigo // a receiver takes its time
+			mu.Lock()
+			defer mu.Unlock()
+			busy[key] = false
+			if rand.N(4) == 0 {
+				return answer(500)
+			}
+			arrived[key] = r.Event.Version
+			return answer(200)
+		})
+		conf := delivery.Config{Schedule: make([]time.Duration, 50)}
+		for i := range conf.Schedule[1:] {
+			conf.Schedule[i+1] = 5 * time.Millisecond
+		}
+		var all []*replica
+		for range replicas {
+			all = append(all, startReplica(t, db, newCatalog(db, target(1), target(2)), sender, conf))
+		}
+		var workers sync.WaitGroup
+		for e := range employees {
+			workers.Go(func() {
+				for v := 1; v <= versions; {
+					var call []event.Event
+					for range 1 + rand.N(3) {
+						if v <= versions {
+							call = append(call, newEvent(fmt.Sprint("emp_", e), v))
+							v++
+						}
+					}
+					if err := all[rand.N(replicas)].Publish(t.Context(), call); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		workers.Wait()
+		settled(t, db, 2*employees*versions)
+	})
+}
+
+// TestChangingSubscriptions: while subscriptions come and go, each event reaches exactly those that were there when it took
+// its place in the feed.
+func TestChangingSubscriptions(t *testing.T) {
+	onEngines(t, func(t *testing.T, db *sqldb.DB) {
+		c := newCatalog(db, target(0))
+		r := startReplica(t, db, c, senderFunc(func(context.Context, delivery.Request) delivery.Attempt { return answer(200) }), delivery.Config{})
+		type change struct{ position, subscriptions int }
+		changes := []change{{0, 1}}
+		var stop atomic.Bool
+		var workers sync.WaitGroup
+		for w := range 8 {
+			workers.Go(func() {
+				for i := 0; !stop.Load(); i++ {
+					if err := r.Publish(t.Context(), []event.Event{newEvent(fmt.Sprint("emp_", w, i), 1)}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		for n := 1; n <= 20; n++ {
+			time.Sleep(5 * time.Millisecond) //nolint:forbidigo // lets events through
+			var ch change
+			// As the real catalog: the change and the epoch are one transaction; replicas learn of it later.
+			if err := db.QueryRowContext(t.Context(), `UPDATE feed SET epoch = epoch + 1 WHERE id = 1 RETURNING position`).Scan(&ch.position); err != nil {
+				t.Fatal(err)
+			}
+			ch.subscriptions = n + 1
+			changes = append(changes, ch)
+			c.mu.Lock()
+			c.current.Targets[target(n).ID] = target(n) // Reload will show it, with the new epoch
+			c.mu.Unlock()
+		}
+		stop.Store(true)
+		workers.Wait()
+		waitFor(t, "nothing pending", 30*time.Second, func() bool { return scalar(t, db, `SELECT count(*) FROM deliveries`) == 0 })
+		var rows []struct {
+			Position int `db:"position"`
+			N        int `db:"n"`
+		}
+		if err := db.SelectContext(t.Context(), &rows, `SELECT position, count(*) AS n FROM finished_deliveries GROUP BY position`); err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range rows {
+			want := 0
+			for _, ch := range changes {
+				if ch.position < row.Position {
+					want = ch.subscriptions
+				}
+			}
+			if row.N != want {
+				t.Errorf("the event at %d reached %d subscriptions, want %d", row.Position, row.N, want)
+			}
+		}
+		if events := scalar(t, db, `SELECT count(*) FROM events`); events != len(rows) {
+			t.Errorf("%d events, %d with deliveries", events, len(rows))
+		}
+	})
+}
+
+// TestConcurrentDuplicates: the same event from a hundred callers at once is one event, and another content is refused to
+// each who brings it.
+func TestConcurrentDuplicates(t *testing.T) {
+	onEngines(t, func(t *testing.T, db *sqldb.DB) {
+		got := newReceiver()
+		r := startReplica(t, db, newCatalog(db, target(1)), senderFunc(func(_ context.Context, r delivery.Request) delivery.Attempt {
+			got.note(r)
+			return answer(200)
+		}), delivery.Config{})
+		e := newEvent("emp_1", 1)
+		other := event.New(e.ID, e.Type, e.OccurredAt, map[string]any{"employee": map[string]any{"id": "emp_1", "version": 2}})
+		var workers sync.WaitGroup
+		var ok, conflicts atomic.Int64
+		for i := range 200 {
+			workers.Go(func() {
+				same := e
+				if i%2 == 1 {
+					same = other
+				}
+				switch err := r.Publish(t.Context(), []event.Event{same, newEvent(fmt.Sprint("emp_x", i), 1)}); {
+				case err == nil:
+					ok.Add(1)
+				case errors.Is(err, event.ErrConflict):
+					conflicts.Add(1)
+				default:
+					t.Error(err)
+				}
+			})
+		}
+		workers.Wait()
+		if ok.Load() != 100 || conflicts.Load() != 100 {
+			t.Errorf("%d stored, %d refused; want 100 and 100", ok.Load(), conflicts.Load())
+		}
+		settled(t, db, 101)
+	})
+}
+
+// TestPublishTo reaches one subscription alone.
+func TestPublishTo(t *testing.T) {
+	onEngines(t, func(t *testing.T, db *sqldb.DB) {
+		got := newReceiver()
+		none := target(1)
+		none.Match = func(*subscription.Candidate) bool { return false }
+		r := startReplica(t, db, newCatalog(db, none, target(2)), senderFunc(func(_ context.Context, r delivery.Request) delivery.Attempt {
+			got.note(r)
+			return answer(200)
+		}), delivery.Config{})
+		if err := r.PublishTo(t.Context(), event.New(id.New("evt"), "webhook.test", time.Now(), map[string]any{}), none.ID); err != nil {
+			t.Fatal(err)
+		}
+		settled(t, db, 1)
+		if n := scalar(t, db, `SELECT count(*) FROM finished_deliveries WHERE subscription_id = $1`, none.ID); n != 1 {
+			t.Error("not delivered to the one")
+		}
+	})
+}
+
+// TestStopped: what comes after the end is refused, what came before is stored.
+func TestStopped(t *testing.T) {
+	db := sqldbtest.OpenSQLite(t)
+	r := startReplica(t, db, newCatalog(db, target(1)), senderFunc(func(context.Context, delivery.Request) delivery.Attempt { return answer(200) }), delivery.Config{})
+	if err := r.Publish(t.Context(), []event.Event{newEvent("emp_1", 1)}); err != nil {
+		t.Fatal(err)
+	}
+	r.stop()
+	if err := r.Publish(t.Context(), []event.Event{newEvent("emp_2", 1)}); !errors.Is(err, ingest.ErrStopped) {
+		t.Errorf("published after the end: %v", err)
+	}
+	if n := scalar(t, db, `SELECT count(*) FROM events`); n != 1 {
+		t.Errorf("%d events", n)
+	}
+}
