@@ -73,7 +73,7 @@ func (s *Service) ReprocessInboxEvents(ctx context.Context, req *bankv1.Reproces
 	if err != nil {
 		return nil, err
 	}
-	return &bankv1.ReprocessInboxEventsResponse{ReprocessedCount: n}, nil
+	return &bankv1.ReprocessInboxEventsResponse{ReprocessedCount: count(n)}, nil
 }
 
 func inboxFilter(status bankv1.InboxEvent_Status, employeeID, eventType string) inbox.Filter {

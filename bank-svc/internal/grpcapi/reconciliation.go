@@ -2,6 +2,7 @@ package grpcapi
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -62,17 +63,20 @@ func reportToProto(r reconcile.Report) *bankv1.Reconciliation {
 		Status:             runToProto[r.Status],
 		DryRun:             r.DryRun,
 		Trigger:            string(r.Trigger),
-		EmployeesChecked:   r.EmployeesChecked,
-		AccountsOpened:     r.AccountsOpened,
-		AccountsUpdated:    r.AccountsUpdated,
-		AccountsClosed:     r.AccountsClosed,
-		AccountsOrphaned:   r.AccountsOrphaned,
+		EmployeesChecked:   count(r.EmployeesChecked),
+		AccountsOpened:     count(r.AccountsOpened),
+		AccountsUpdated:    count(r.AccountsUpdated),
+		AccountsClosed:     count(r.AccountsClosed),
+		AccountsOrphaned:   count(r.AccountsOrphaned),
 		OrphanedAccountIds: r.OrphanedAccountIDs,
 		Error:              r.Error,
 		StartedAt:          timestamp(r.StartedAt),
 		FinishedAt:         timestamp(r.FinishedAt),
 	}
 }
+
+// count fits a count into 32 bits, which JSON shows as a number.
+func count(n int64) int32 { return int32(min(n, math.MaxInt32)) }
 
 // timestamp leaves out a time that is not there.
 func timestamp(t time.Time) *timestamppb.Timestamp {

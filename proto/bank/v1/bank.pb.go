@@ -145,9 +145,10 @@ type Reconciliation_Status int32
 
 const (
 	Reconciliation_STATUS_UNSPECIFIED Reconciliation_Status = 0
-	Reconciliation_RUNNING            Reconciliation_Status = 1
-	Reconciliation_SUCCEEDED          Reconciliation_Status = 2
-	Reconciliation_FAILED             Reconciliation_Status = 3
+	// Under way; or, without started_at, waiting for the one before it.
+	Reconciliation_RUNNING   Reconciliation_Status = 1
+	Reconciliation_SUCCEEDED Reconciliation_Status = 2
+	Reconciliation_FAILED    Reconciliation_Status = 3
 )
 
 // Enum value maps for Reconciliation_Status.
@@ -919,7 +920,7 @@ func (x *ReprocessInboxEventsRequest) GetEventType() string {
 
 type ReprocessInboxEventsResponse struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
-	ReprocessedCount int64                  `protobuf:"varint,1,opt,name=reprocessed_count,json=reprocessedCount,proto3" json:"reprocessed_count,omitempty"`
+	ReprocessedCount int32                  `protobuf:"varint,1,opt,name=reprocessed_count,json=reprocessedCount,proto3" json:"reprocessed_count,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -954,7 +955,7 @@ func (*ReprocessInboxEventsResponse) Descriptor() ([]byte, []int) {
 	return file_bank_v1_bank_proto_rawDescGZIP(), []int{10}
 }
 
-func (x *ReprocessInboxEventsResponse) GetReprocessedCount() int64 {
+func (x *ReprocessInboxEventsResponse) GetReprocessedCount() int32 {
 	if x != nil {
 		return x.ReprocessedCount
 	}
@@ -971,18 +972,18 @@ type Reconciliation struct {
 	DryRun bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	// What began it: `start`, `interval` or `request`.
 	Trigger          string `protobuf:"bytes,4,opt,name=trigger,proto3" json:"trigger,omitempty"`
-	EmployeesChecked int64  `protobuf:"varint,5,opt,name=employees_checked,json=employeesChecked,proto3" json:"employees_checked,omitempty"`
+	EmployeesChecked int32  `protobuf:"varint,5,opt,name=employees_checked,json=employeesChecked,proto3" json:"employees_checked,omitempty"`
 	// Accounts that were missing.
-	AccountsOpened int64 `protobuf:"varint,6,opt,name=accounts_opened,json=accountsOpened,proto3" json:"accounts_opened,omitempty"`
-	// Accounts that showed an older version.
-	AccountsUpdated int64 `protobuf:"varint,7,opt,name=accounts_updated,json=accountsUpdated,proto3" json:"accounts_updated,omitempty"`
+	AccountsOpened int32 `protobuf:"varint,6,opt,name=accounts_opened,json=accountsOpened,proto3" json:"accounts_opened,omitempty"`
+	// Accounts that showed an older version, or the right one wrongly.
+	AccountsUpdated int32 `protobuf:"varint,7,opt,name=accounts_updated,json=accountsUpdated,proto3" json:"accounts_updated,omitempty"`
 	// Accounts of terminated employees that were still open.
-	AccountsClosed int64 `protobuf:"varint,8,opt,name=accounts_closed,json=accountsClosed,proto3" json:"accounts_closed,omitempty"`
+	AccountsClosed int32 `protobuf:"varint,8,opt,name=accounts_closed,json=accountsClosed,proto3" json:"accounts_closed,omitempty"`
 	// Accounts with no employee behind them: reported, left alone.
-	AccountsOrphaned int64 `protobuf:"varint,9,opt,name=accounts_orphaned,json=accountsOrphaned,proto3" json:"accounts_orphaned,omitempty"`
+	AccountsOrphaned int32 `protobuf:"varint,9,opt,name=accounts_orphaned,json=accountsOrphaned,proto3" json:"accounts_orphaned,omitempty"`
 	// The first 100 of them.
 	OrphanedAccountIds []string `protobuf:"bytes,10,rep,name=orphaned_account_ids,json=orphanedAccountIds,proto3" json:"orphaned_account_ids,omitempty"`
-	// Why it failed.
+	// Why it failed; while it is RUNNING, what it is waiting for.
 	Error         string                 `protobuf:"bytes,11,opt,name=error,proto3" json:"error,omitempty"`
 	StartedAt     *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
 	FinishedAt    *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=finished_at,json=finishedAt,proto3" json:"finished_at,omitempty"`
@@ -1048,35 +1049,35 @@ func (x *Reconciliation) GetTrigger() string {
 	return ""
 }
 
-func (x *Reconciliation) GetEmployeesChecked() int64 {
+func (x *Reconciliation) GetEmployeesChecked() int32 {
 	if x != nil {
 		return x.EmployeesChecked
 	}
 	return 0
 }
 
-func (x *Reconciliation) GetAccountsOpened() int64 {
+func (x *Reconciliation) GetAccountsOpened() int32 {
 	if x != nil {
 		return x.AccountsOpened
 	}
 	return 0
 }
 
-func (x *Reconciliation) GetAccountsUpdated() int64 {
+func (x *Reconciliation) GetAccountsUpdated() int32 {
 	if x != nil {
 		return x.AccountsUpdated
 	}
 	return 0
 }
 
-func (x *Reconciliation) GetAccountsClosed() int64 {
+func (x *Reconciliation) GetAccountsClosed() int32 {
 	if x != nil {
 		return x.AccountsClosed
 	}
 	return 0
 }
 
-func (x *Reconciliation) GetAccountsOrphaned() int64 {
+func (x *Reconciliation) GetAccountsOrphaned() int32 {
 	if x != nil {
 		return x.AccountsOrphaned
 	}
@@ -1406,17 +1407,17 @@ const file_bank_v1_bank_proto_rawDesc = "" +
 	"\n" +
 	"event_type\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\teventType\"K\n" +
 	"\x1cReprocessInboxEventsResponse\x12+\n" +
-	"\x11reprocessed_count\x18\x01 \x01(\x03R\x10reprocessedCount\"\xf5\x04\n" +
+	"\x11reprocessed_count\x18\x01 \x01(\x05R\x10reprocessedCount\"\xf5\x04\n" +
 	"\x0eReconciliation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12?\n" +
 	"\x06status\x18\x02 \x01(\x0e2'.hirewire.bank.v1.Reconciliation.StatusR\x06status\x12\x17\n" +
 	"\adry_run\x18\x03 \x01(\bR\x06dryRun\x12\x18\n" +
 	"\atrigger\x18\x04 \x01(\tR\atrigger\x12+\n" +
-	"\x11employees_checked\x18\x05 \x01(\x03R\x10employeesChecked\x12'\n" +
-	"\x0faccounts_opened\x18\x06 \x01(\x03R\x0eaccountsOpened\x12)\n" +
-	"\x10accounts_updated\x18\a \x01(\x03R\x0faccountsUpdated\x12'\n" +
-	"\x0faccounts_closed\x18\b \x01(\x03R\x0eaccountsClosed\x12+\n" +
-	"\x11accounts_orphaned\x18\t \x01(\x03R\x10accountsOrphaned\x120\n" +
+	"\x11employees_checked\x18\x05 \x01(\x05R\x10employeesChecked\x12'\n" +
+	"\x0faccounts_opened\x18\x06 \x01(\x05R\x0eaccountsOpened\x12)\n" +
+	"\x10accounts_updated\x18\a \x01(\x05R\x0faccountsUpdated\x12'\n" +
+	"\x0faccounts_closed\x18\b \x01(\x05R\x0eaccountsClosed\x12+\n" +
+	"\x11accounts_orphaned\x18\t \x01(\x05R\x10accountsOrphaned\x120\n" +
 	"\x14orphaned_account_ids\x18\n" +
 	" \x03(\tR\x12orphanedAccountIds\x12\x14\n" +
 	"\x05error\x18\v \x01(\tR\x05error\x129\n" +
