@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hirewire.dev/platform/sqldb/sqldbtest"
 )
 
 var enabled = flag.Bool("compose", false, "run docker-compose.yml with the Docker engine of this machine")
@@ -49,8 +51,7 @@ func (c compose) run(args ...string) string {
 
 func TestComposeBringsUpAStackThatSurvivesKills(t *testing.T) {
 	if !*enabled {
-		fmt.Fprintln(os.Stderr, "LEFT OUT: docker-compose.yml for real: make test-compose runs it")
-		t.Skip("run with -compose")
+		sqldbtest.LeaveOut(t, "docker-compose.yml for real: make test-compose runs it")
 	}
 	work, err := exec.Command("go", "env", "GOWORK").Output()
 	if err != nil {

@@ -24,6 +24,7 @@ import (
 	"hirewire.dev/e2e/programs"
 	"hirewire.dev/hirewire/stack"
 	"hirewire.dev/platform/id"
+	"hirewire.dev/platform/sqldb/sqldbtest"
 	notifierv1 "hirewire.dev/proto/notifier/v1"
 	"hirewire.dev/webhook"
 )
@@ -46,8 +47,7 @@ func needNode(t *testing.T) {
 	t.Helper()
 	for _, program := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(program); err != nil {
-			fmt.Fprintf(os.Stderr, "LEFT OUT: %s: it needs Node.js\n", t.Name())
-			t.Skip("no " + program)
+			sqldbtest.LeaveOut(t, "the JavaScript library: there is no "+program)
 		}
 	}
 	if err := install(); err != nil {

@@ -19,6 +19,7 @@ import (
 
 	"hirewire.dev/e2e/postgres"
 	"hirewire.dev/hirewire/stack"
+	"hirewire.dev/platform/sqldb/sqldbtest"
 )
 
 var build = sync.OnceValues(func() (string, error) {
@@ -67,8 +68,7 @@ func PostgresURL(t testing.TB) string {
 	t.Helper()
 	url := os.Getenv(postgres.Env)
 	if url == "" {
-		fmt.Fprintf(os.Stderr, "LEFT OUT: %s on PostgreSQL: %s is not set (make test sets it)\n", t.Name(), postgres.Env)
-		t.Skip(postgres.Env + " is not set")
+		sqldbtest.LeaveOut(t, "PostgreSQL: "+postgres.Env+" is not set (make test sets it)")
 	}
 	return url
 }

@@ -21,6 +21,7 @@ import (
 	"hirewire.dev/notifier/internal/delivery"
 	"hirewire.dev/notifier/internal/egress"
 	"hirewire.dev/notifier/internal/httpsend"
+	"hirewire.dev/platform/sqldb/sqldbtest"
 )
 
 // insideNamespace is set in the process that runs in a network namespace of its own.
@@ -160,7 +161,7 @@ func TestNoPacketReachesACanary(t *testing.T) {
 func runInNamespace(t *testing.T) {
 	t.Helper()
 	if _, err := exec.LookPath("ip"); err != nil || os.Geteuid() != 0 {
-		t.Skip("SKIPPED the canaries: it takes root and ip(8), so nothing here was proven about packets")
+		sqldbtest.LeaveOut(t, "the canaries: they take root and ip(8)")
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -171,7 +172,7 @@ func runInNamespace(t *testing.T) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, syscall.EPERM) {
-		t.Skip("SKIPPED the canaries: this root may not make network namespaces")
+		sqldbtest.LeaveOut(t, "the canaries: this root may not make network namespaces")
 	}
 	if err != nil {
 		t.Errorf("in the namespace: %v\n%s", err, out)

@@ -100,6 +100,6 @@ func exec(ctx context.Context, tb testing.TB, url, query string) {
 func requirePostgres(tb testing.TB) {
 	tb.Helper()
 	if os.Getenv(PostgresEnv) == "" {
-		tb.Skipf("SKIPPED postgres: %s is not set, so nothing here was tested on PostgreSQL", PostgresEnv)
+		LeaveOut(tb, "PostgreSQL: "+PostgresEnv+" is not set (make test sets it)")
 	}
 }
