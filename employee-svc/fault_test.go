@@ -35,6 +35,7 @@ func behindProxy(t *testing.T) (*service, *notifier, *pgproxy.Proxy) {
 // Whatever message between the service and its database is the last one of its connection: one employee, one event, and a
 // client that is told the truth. The reply to COMMIT is among them (lib/pq#939).
 func TestConnectionLostAtEachStep(t *testing.T) {
+	t.Parallel()
 	calls := map[string]func(ctx context.Context, c employeev1.EmployeeServiceClient, i int, made *employeev1.Employee) (proto.Message, error){
 		"create": func(ctx context.Context, c employeev1.EmployeeServiceClient, i int, _ *employeev1.Employee) (proto.Message, error) {
 			return c.CreateEmployee(ctx, &employeev1.CreateEmployeeRequest{Employee: person(i), RequestId: fmt.Sprintf("r-%d", i)})

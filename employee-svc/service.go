@@ -65,7 +65,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Service, err err
 	if err := s.openStore(ctx, cfg); err != nil {
 		return nil, err
 	}
-	return s, s.listen(cfg)
+	return s, s.listen(ctx, cfg)
 }
 
 // openStore opens the database and connects the store with the relay.
@@ -92,7 +92,7 @@ func (s *Service) openStore(ctx context.Context, cfg Config) (err error) {
 }
 
 // listen binds the addresses and puts the API behind them.
-func (s *Service) listen(cfg Config) error {
+func (s *Service) listen(ctx context.Context, cfg Config) error {
 	keys, err := cfg.keys()
 	if err != nil {
 		return err
@@ -115,7 +115,7 @@ func (s *Service) listen(cfg Config) error {
 		return fmt.Errorf("EMPLOYEE_GRPC_ADDR: %w", err)
 	}
 	employeev1.RegisterEmployeeServiceServer(rpc.Registrars{s.grpc, gateway}, grpcapi.New(s.store))
-	if err := employeev1.RegisterEmployeeServiceHandlerClient(context.Background(), gateway.Mux(), employeev1.NewEmployeeServiceClient(gateway.Conn())); err != nil { //nolint:forbidigo // The context of a registration without a connection is never used.
+	if err := employeev1.RegisterEmployeeServiceHandlerClient(ctx, gateway.Mux(), employeev1.NewEmployeeServiceClient(gateway.Conn())); err != nil {
 		return err
 	}
 	if err := chain.Check(s.grpc.GetServiceInfo()); err != nil {

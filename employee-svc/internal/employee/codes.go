@@ -33,7 +33,7 @@ func cleanCurrency(s string) (string, string) {
 
 func set(codes string) map[string]bool {
 	m := make(map[string]bool)
-	for _, code := range strings.Fields(codes) {
+	for code := range strings.FieldsSeq(codes) {
 		m[code] = true
 	}
 	return m

@@ -61,7 +61,7 @@ func dotted(s string, right func(string) bool) bool {
 
 func isAtom(s string) bool {
 	for _, r := range s {
-		if !isAlphanumeric(r) && !(r < utf8.RuneSelf && strings.ContainsRune("!#$%&'*+-/=?^_`{|}~", r)) {
+		if !isAlphanumeric(r) && !strings.ContainsRune("!#$%&'*+-/=?^_`{|}~", r) {
 			return false
 		}
 	}

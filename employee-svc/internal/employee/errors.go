@@ -8,19 +8,19 @@ import (
 
 // What can be wrong with a call that is well-formed.
 var (
-	// ErrNotFound: no employee has the id.
+	// ErrNotFound means that no employee has the id.
 	ErrNotFound = errors.New("employee not found")
-	// ErrNumberTaken: another employee has the employee number.
+	// ErrNumberTaken means that another employee has the employee number.
 	ErrNumberTaken = errors.New("the employee number is taken")
-	// ErrEmailTaken: another employee has the email.
+	// ErrEmailTaken means that another employee has the email.
 	ErrEmailTaken = errors.New("the email is taken")
-	// ErrRequestReused: the request id was used for a create with other content.
+	// ErrRequestReused means that the request id was used for a create with other content.
 	ErrRequestReused = errors.New("the request id was used with other content")
-	// ErrTerminated: the employment has ended and changes no more.
+	// ErrTerminated means that the employment has ended and changes no more.
 	ErrTerminated = errors.New("the employment is terminated")
-	// ErrVersionConflict: the employee has another version than the change expects.
+	// ErrVersionConflict means that the employee has another version than the change expects.
 	ErrVersionConflict = errors.New("the employee has another version")
-	// ErrUnavailable: the store did not answer in time. Whether a change was stored is unknown.
+	// ErrUnavailable means that the store did not answer in time. Whether a change was stored is unknown.
 	ErrUnavailable = errors.New("the employees cannot be reached in time")
 )
 

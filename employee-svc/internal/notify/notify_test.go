@@ -176,7 +176,7 @@ func TestPublishErrors(t *testing.T) {
 				t.Fatal("no error")
 			}
 			for _, class := range []error{outbox.ErrRefused, outbox.ErrBroken} {
-				if got := errors.Is(err, class); got != (class == want) {
+				if got := errors.Is(err, class); got != errors.Is(want, class) {
 					t.Errorf("%v: is %v: %v", err, class, got)
 				}
 			}

@@ -68,9 +68,9 @@ type Publisher interface {
 }
 
 var (
-	// ErrRefused: the notifier will never take the batch as it is.
+	// ErrRefused means that the notifier will never take the batch as it is.
 	ErrRefused = errors.New("refused by the notifier")
-	// ErrBroken: the notifier failed at the batch in a way that it should not.
+	// ErrBroken means that the notifier failed at the batch in a way that it should not.
 	ErrBroken = errors.New("broke the notifier")
 )
 

@@ -162,7 +162,7 @@ func (s *Store) store(ctx context.Context, jobs []job, count int, slot outbox.Sl
 // takePositions moves the feed on by n and returns its position. It holds the lock on the feed until the transaction ends.
 func (s *Store) takePositions(ctx context.Context, tx *sqldb.Tx, n int) (int64, error) {
 	var last int64
-	if err := tx.StmtContext(ctx, s.stmts.takePositions).QueryRowContext(ctx, n).Scan(&last); err != nil {
+	if err := queryRow(ctx, tx, s.stmts.takePositions, n).Scan(&last); err != nil {
 		return 0, fmt.Errorf("take positions: %w", err)
 	}
 	return last, nil

@@ -50,7 +50,7 @@ func (w arrayWriter) insert(ctx context.Context, tx *sqldb.Tx, first int64, item
 	for i, it := range items {
 		created[i], bodies[i], sums[i] = it.employee.CreatedAt.UnixMicro(), it.body, it.sum[:]
 	}
-	_, err := tx.StmtContext(ctx, w.stmts.insertArrays).ExecContext(ctx, first,
+	err := exec(ctx, tx, w.stmts.insertArrays, first,
 		of(func(e *employee.Employee) string { return e.ID }),
 		of(func(e *employee.Employee) string { return e.Number }),
 		of(func(e *employee.Employee) string { return e.GivenName }),

@@ -78,7 +78,7 @@ type rowInserter struct {
 }
 
 // prepare takes the table with its columns, and their number.
-func (in *rowInserter) prepare(ctx context.Context, db *sqldb.DB, into string, columns int) (err error) {
+func (in *rowInserter) prepare(ctx context.Context, db *sqldb.DB, into string, columns int) error {
 	for i, rows := range rowCounts {
 		var b strings.Builder
 		b.WriteString("INSERT INTO " + into + " VALUES ")
@@ -94,9 +94,11 @@ func (in *rowInserter) prepare(ctx context.Context, db *sqldb.DB, into string, c
 			b.WriteString("$" + strconv.Itoa(p+1))
 		}
 		b.WriteByte(')')
-		if in.stmts[i], err = db.PrepareContext(ctx, b.String()); err != nil {
+		stmt, err := db.PrepareContext(ctx, b.String()) //nolint:sqlclosecheck // close closes it.
+		if err != nil {
 			return err
 		}
+		in.stmts[i] = stmt
 	}
 	return nil
 }
@@ -112,7 +114,7 @@ func (in *rowInserter) insert(ctx context.Context, tx *sqldb.Tx, n int, row func
 				in.args = row(in.args, done)
 				done++
 			}
-			if _, err := tx.StmtContext(ctx, in.stmts[i]).ExecContext(ctx, in.args...); err != nil {
+			if err := exec(ctx, tx, in.stmts[i], in.args...); err != nil {
 				return err
 			}
 		}

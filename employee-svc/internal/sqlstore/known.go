@@ -63,7 +63,7 @@ func (s *Store) findKnown(ctx context.Context, tx *sqldb.Tx, jobs []job) (taken,
 	if err != nil {
 		return t, err
 	}
-	rows, err := tx.StmtContext(ctx, s.stmts.findKnown).QueryContext(ctx, args...)
+	rows, err := query(ctx, tx, s.stmts.findKnown, args...)
 	if err != nil {
 		return t, err
 	}

@@ -36,8 +36,11 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (int, error) {
 			return total, fmt.Errorf("prune request ids: %w", err)
 		}
 		total += int(n)
-		if n < pruneBatch || pause(ctx, prunePause) != nil {
+		if n < pruneBatch {
 			return total, nil
+		}
+		if err := pause(ctx, prunePause); err != nil {
+			return total, err
 		}
 	}
 }

@@ -234,7 +234,8 @@ func TestRelayPublishesOnCommit(t *testing.T) {
 func TestRelayWithManyWriters(t *testing.T) {
 	relaySuite(t, func(t *testing.T, db *sqldb.DB) {
 		n := &notifier{}
-		replicas := []*replica{newReplica(t, db, n), newReplica(t, db, n)}
+		patient := func(c *outbox.Config) { c.Lease, c.PublishTimeout = time.Minute, 10*time.Second }
+		replicas := []*replica{newReplica(t, db, n, patient), newReplica(t, db, n, patient)}
 		var wg sync.WaitGroup
 		for w := range 16 {
 			wg.Go(func() {

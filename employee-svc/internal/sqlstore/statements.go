@@ -99,3 +99,18 @@ func (st *statements) close() error {
 	}
 	return errors.Join(errs...)
 }
+
+// exec, query and queryRow run a statement as part of a transaction, whose end closes what they make of it.
+
+func exec(ctx context.Context, tx *sqldb.Tx, stmt *sql.Stmt, args ...any) error {
+	_, err := tx.StmtContext(ctx, stmt).ExecContext(ctx, args...) //nolint:sqlclosecheck // The transaction closes it.
+	return err
+}
+
+func query(ctx context.Context, tx *sqldb.Tx, stmt *sql.Stmt, args ...any) (*sql.Rows, error) {
+	return tx.StmtContext(ctx, stmt).QueryContext(ctx, args...) //nolint:sqlclosecheck // The transaction closes it.
+}
+
+func queryRow(ctx context.Context, tx *sqldb.Tx, stmt *sql.Stmt, args ...any) *sql.Row {
+	return tx.StmtContext(ctx, stmt).QueryRowContext(ctx, args...) //nolint:sqlclosecheck // The transaction closes it.
+}

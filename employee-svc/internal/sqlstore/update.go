@@ -108,7 +108,7 @@ func (u *update) try(ctx context.Context, tx *sqldb.Tx) error {
 }
 
 func (u *update) lock(ctx context.Context, tx *sqldb.Tx) (employee.Employee, error) {
-	e, err := scanEmployee(tx.StmtContext(ctx, u.store.stmts.getLocked).QueryRowContext(ctx, u.employeeID))
+	e, err := scanEmployee(queryRow(ctx, tx, u.store.stmts.getLocked, u.employeeID))
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return e, employee.ErrNotFound
@@ -140,13 +140,13 @@ func (u *update) checkKeys(ctx context.Context, tx *sqldb.Tx) error {
 
 func (u *update) write(ctx context.Context, tx *sqldb.Tx, position int64, body []byte) error {
 	e := &u.after
-	_, err := tx.StmtContext(ctx, u.store.stmts.update).ExecContext(ctx, e.ID, position, e.Number, e.GivenName, e.FamilyName,
+	err := exec(ctx, tx, u.store.stmts.update, e.ID, position, e.Number, e.GivenName, e.FamilyName,
 		e.Email, employee.EmailKey(e.Email), e.JobTitle, e.Department, e.HireDate, e.Country, e.Currency, e.Status, e.Version, e.UpdatedAt)
 	if err != nil {
 		return fmt.Errorf("update employee: %w", err)
 	}
 	var lease int64
-	err = tx.StmtContext(ctx, u.store.stmts.enqueue).QueryRowContext(ctx, position, u.eventID, e.ID, body, e.UpdatedAt,
+	err = queryRow(ctx, tx, u.store.stmts.enqueue, position, u.eventID, e.ID, body, e.UpdatedAt,
 		u.slot.Lease, u.slot.Until).Scan(&lease)
 	if err != nil {
 		return fmt.Errorf("insert event: %w", err)
