@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 )
 
@@ -101,12 +102,7 @@ func smallOrder(raw []byte) bool {
 	y := [ed25519.PublicKeySize]byte(raw)
 	y[31] &= 0x7f // the top bit is the sign of x
 	text := hex.EncodeToString(y[:])
-	for _, p := range smallOrderPoints {
-		if text == p {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(smallOrderPoints, text)
 }
 
 // Public returns the other half of the pair.
@@ -133,7 +129,7 @@ func (k PrivateKey) IsZero() bool { return k.load == nil }
 func (k PrivateKey) String() string { return redacted }
 
 // Format prints "***" for every verb.
-func (k PrivateKey) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) } //nolint:errcheck // fmt ignores it too.
+func (k PrivateKey) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
 
 // MarshalText gives "***", and so do JSON, XML and YAML.
 func (k PrivateKey) MarshalText() ([]byte, error) { return []byte(redacted), nil }

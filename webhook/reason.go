@@ -69,7 +69,7 @@ const (
 	ReasonNotUnderstood Reason = "not_understood"
 )
 
-// ReasonStore: the message is good, but the store could not take it.
+// ReasonStore says that the message is good, but the store could not take it.
 const ReasonStore Reason = "store"
 
 // Reasons lists all of them, for whoever registers a counter for each.

@@ -492,7 +492,6 @@ func TestSlowBodiesAreDropped(t *testing.T) {
 		status int
 	}{"signed": {good, http.StatusRequestTimeout}, "unsigned": {unsigned, http.StatusUnauthorized}} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			conn, err := tls.Dial("tcp", b.server.Listener.Addr().String(), &tls.Config{InsecureSkipVerify: true})
 			if err != nil {
 				t.Fatal(err)

@@ -29,7 +29,7 @@ func reply(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
 	h["Content-Type"], h["Cache-Control"], h["X-Content-Type-Options"] = headerJSON, headerNoStore, headerNoSniff
 	w.WriteHeader(status)
-	w.Write(body) //nolint:errcheck // a sender that has gone away learns it by itself.
+	w.Write(body)
 }
 
 func refuse(w http.ResponseWriter, status int, err error) Observation {

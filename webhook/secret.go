@@ -71,7 +71,7 @@ func newSecret(raw []byte) Secret {
 // NewSecret makes a secret of 32 random bytes.
 func NewSecret() Secret {
 	raw := make([]byte, newSecretSize)
-	rand.Read(raw) //nolint:errcheck // crypto/rand.Read never fails: it ends the program instead.
+	rand.Read(raw) // never fails: it ends the program instead
 	return newSecret(raw)
 }
 
@@ -135,7 +135,7 @@ func (s Secret) Equal(other Secret) bool {
 func (s Secret) String() string { return redacted }
 
 // Format prints "***" for every verb.
-func (s Secret) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) } //nolint:errcheck // fmt ignores it too.
+func (s Secret) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
 
 // MarshalText gives "***", and so do JSON, XML and YAML.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }

@@ -191,7 +191,7 @@ func TestKeysNeverShow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		inDecimal := strings.Trim(fmt.Sprint(raw[:4]), "[]")
+		inDecimal := strings.Trim(fmt.Sprintf("%d", raw[:4]), "[]")
 		inGo := strings.TrimSuffix(fmt.Sprintf("%#v", raw[:4]), "}")
 		inGo = inGo[strings.Index(inGo, "{")+1:]
 		for _, form := range []string{b64, string(raw), fmt.Sprintf("%x", raw[:4]), fmt.Sprintf("%X", raw[:4]), inDecimal, inGo} {

@@ -28,8 +28,8 @@ type Delivery struct {
 	Traceparent string
 }
 
-// ErrQuarantined, wrapped by a [Store] with the reason, makes the answer 202: the
-// delivery is kept, and sending it again would change nothing.
+// ErrQuarantined is for a [Store] to wrap with the reason. It makes the answer 202:
+// the delivery is kept, and sending it again would change nothing.
 var ErrQuarantined = errors.New("kept, but not understood")
 
 // Store takes deliveries in.
@@ -54,6 +54,7 @@ func (f StoreFunc) Accept(ctx context.Context, d Delivery) error { return f(ctx,
 // Outcome is how a request ended.
 type Outcome string
 
+// The outcomes.
 const (
 	// Accepted: verified, understood and stored.
 	Accepted Outcome = "accepted"

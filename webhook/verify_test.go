@@ -30,11 +30,11 @@ func (r *request) set(name, value string) { r.header.Set(name, value) }
 
 func (r *request) signature() string { return r.header.Get("webhook-signature") }
 
-func signed(t testing.TB, at time.Time, body []byte, keys ...webhook.SigningKey) *request {
-	t.Helper()
+func signed(tb testing.TB, at time.Time, body []byte, keys ...webhook.SigningKey) *request {
+	tb.Helper()
 	signer, err := webhook.NewSigner(keys...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	r := &request{header: http.Header{}, body: body}
 	r.set("webhook-id", goodID)
@@ -65,8 +65,8 @@ func badRequests(secret webhook.Secret, private webhook.PrivateKey) map[string]s
 	}
 	other := webhook.NewSecret()
 	resign := func(r *request, key webhook.SigningKey) {
-		signer, _ := webhook.NewSigner(key)                                    //nolint:errcheck // the key is never empty here.
-		unix, _ := strconv.ParseInt(r.header.Get("webhook-timestamp"), 10, 64) //nolint:errcheck // set by signed.
+		signer, _ := webhook.NewSigner(key)
+		unix, _ := strconv.ParseInt(r.header.Get("webhook-timestamp"), 10, 64)
 		r.set("webhook-signature", signer.Sign(goodID, time.Unix(unix, 0), r.body))
 	}
 	stamp := func(value string) func(*request) {
@@ -134,7 +134,7 @@ func badRequests(secret webhook.Secret, private webhook.PrivateKey) map[string]s
 		"v1 cut":           {webhook.ReasonMalformedSignature, signature(func(s string) string { return s[:8] })},
 		"no version":       {webhook.ReasonMalformedSignature, signature(func(s string) string { return s[3:] })},
 		"hexadecimal": {webhook.ReasonMalformedSignature, signature(func(s string) string {
-			raw, _ := base64.StdEncoding.DecodeString(s[3:]) //nolint:errcheck // our own signature.
+			raw, _ := base64.StdEncoding.DecodeString(s[3:])
 			return "v1," + hex.EncodeToString(raw)
 		})},
 		"no padding":        {webhook.ReasonMalformedSignature, signature(func(s string) string { return strings.TrimRight(s, "=") })},
@@ -144,7 +144,7 @@ func badRequests(secret webhook.Secret, private webhook.PrivateKey) map[string]s
 		"v1a garbage":       {webhook.ReasonMalformedSignature, signature(text("v1a,garbage"))},
 		"v1a of a stranger": {webhook.ReasonNoMatch, func(r *request) { resign(r, webhook.NewPrivateKey()) }},
 		"v1 with the public key as secret": {webhook.ReasonNoMatch, func(r *request) {
-			raw, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(private.Public().String(), "whpk_")) //nolint:errcheck // our own key.
+			raw, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(private.Public().String(), "whpk_"))
 			resign(r, webhook.RawSecret(raw))
 		}},
 		"v1 with the key's text as secret": {webhook.ReasonNoMatch, func(r *request) {

@@ -175,5 +175,5 @@ func transientBackoff(attempt int) time.Duration {
 
 // jitter spreads d by a fifth to either side.
 func jitter(d time.Duration) time.Duration {
-	return d - d/5 + rand.N(2*d/5+1)
+	return d - d/5 + rand.N(2*d/5+1) //nolint:gosec // it spreads load and keeps no secret.
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 )
 
+// What Accept, List and their like fail with.
 var (
 	// ErrFull: more arrivals wait for their commit than the limits allow.
 	ErrFull = errors.New("inbox is full")

@@ -9,6 +9,8 @@ import (
 	"hirewire.dev/webhook"
 )
 
+// What a handler may return to decide what becomes of an event. Any other error
+// is a failed try.
 var (
 	// ErrIgnore, returned or wrapped by a handler, says that there is nothing to
 	// do for the event: it becomes IGNORED, and its transaction is committed.

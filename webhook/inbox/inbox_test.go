@@ -244,7 +244,7 @@ func TestOrderByKey(t *testing.T) {
 }
 
 // inOrder checks that the effects of each key happened by version.
-func inOrder(t testing.TB, db *database) {
+func inOrder(t *testing.T, db *database) {
 	t.Helper()
 	rows, err := db.Query("SELECT key, n FROM effects WHERE key <> '' ORDER BY nth")
 	if err != nil {
@@ -401,7 +401,7 @@ func TestTakesOverFromTheHanging(t *testing.T) {
 		close(hung)
 		<-woken // it comes back and does its work once more
 		go func() {
-			for range woken { //nolint:revive // until the test ends.
+			for range woken {
 			}
 		}()
 		zombie.stop()
@@ -528,7 +528,7 @@ func TestUnavailableDatabase(t *testing.T) {
 		p := start(t, config(db))
 		p.accept(t, delivery("evt_1", "emp_1", 1))
 		idle(t, db)
-		db.DB.Close()
+		db.Close()
 		if err := p.Accept(t.Context(), delivery("evt_2", "emp_1", 2)); err == nil {
 			t.Error("accepted without a database")
 		}

@@ -5,9 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -260,14 +260,14 @@ func (w *world) checkOrder() (err error) {
 	return rows.Err()
 }
 
+// plays numbers the databases, of which one test uses many.
+var plays atomic.Int64
+
 // play runs steps in a bubble of virtual time.
 func play(t *testing.T, steps []step) (err error) {
-	dir, err := os.MkdirTemp(t.TempDir(), "")
-	if err != nil {
-		return err
-	}
+	dir := t.TempDir()
 	synctest.Test(t, func(*testing.T) {
-		w := &world{path: filepath.Join(dir, "inbox.db"), confirmed: map[string]int64{}, forgiven: map[string]bool{}}
+		w := &world{path: filepath.Join(dir, fmt.Sprintf("inbox_%d.db", plays.Add(1))), confirmed: map[string]int64{}, forgiven: map[string]bool{}}
 		err = func() error {
 			for i := range processes {
 				if err := w.boot(i); err != nil {

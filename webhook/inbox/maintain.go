@@ -85,7 +85,9 @@ func (b *Inbox) prune(ctx context.Context) (removed int, err error) {
 
 func (b *Inbox) remove(ctx context.Context, old []int64) (int, error) {
 	marks, args := placeholders(old, 1)
-	res, err := b.config.DB.ExecContext(ctx, `DELETE FROM inbox_events WHERE seq IN (`+marks+`) AND NOT (`+open+`)`, args...)
+	//nolint:gosec // only placeholders are put together.
+	query := `DELETE FROM inbox_events WHERE seq IN (` + marks + `) AND NOT (` + open + `)`
+	res, err := b.config.DB.ExecContext(ctx, query, args...)
 	if err != nil {
 		return 0, err
 	}

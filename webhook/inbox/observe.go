@@ -5,6 +5,7 @@ import "time"
 // What names what an [Observation] tells of.
 type What string
 
+// What can happen.
 const (
 	// Stored: Count new messages are committed.
 	Stored What = "stored"

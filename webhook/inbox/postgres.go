@@ -81,11 +81,7 @@ func newPostgres(db *sql.DB) *postgres {
 }
 
 func (p *postgres) insert(ctx context.Context, rows []*row, given int, lease int64, now, until time.Time) (_ map[string]inserted, err error) {
-	stmt, err := p.insertion.get(ctx)
-	if err != nil {
-		return nil, err
-	}
-	res, err := stmt.QueryContext(ctx,
+	res, err := p.insertion.query(ctx,
 		textArray(rows, func(r *row) string { return r.id }),
 		textArray(rows, func(r *row) string { return r.kind }),
 		textArray(rows, func(r *row) string { return r.subject.Key }),
@@ -116,11 +112,7 @@ func (p *postgres) insert(ctx context.Context, rows []*row, given int, lease int
 }
 
 func (p *postgres) claim(ctx context.Context, lease int64, now, until time.Time, limit int) ([]*item, error) {
-	stmt, err := p.claiming.get(ctx)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := stmt.QueryContext(ctx, now, limit, lease, until)
+	rows, err := p.claiming.query(ctx, now, limit, lease, until)
 	if err != nil {
 		return nil, err
 	}
@@ -129,36 +121,20 @@ func (p *postgres) claim(ctx context.Context, lease int64, now, until time.Time,
 	return items, err
 }
 
-func (p *postgres) ready(ctx context.Context) error {
-	_, err := p.finishing.get(ctx)
-	return err
-}
+func (p *postgres) ready(ctx context.Context) error { return p.finishing.ready(ctx) }
 
 func (p *postgres) finish(ctx context.Context, tx *sql.Tx, items []*item, now time.Time) (int, error) {
-	stmt, err := p.finishing.get(ctx)
-	if err != nil {
-		return 0, err
-	}
-	res, err := tx.StmtContext(ctx, stmt).ExecContext(ctx,
+	return p.finishing.execIn(ctx, tx,
 		intArray(items, func(it *item) int64 { return it.seq }),
 		intArray(items, func(it *item) int64 { return it.lease }),
 		textArray(items, func(it *item) string { return string(it.event.status()) }),
 		textArray(items, func(it *item) string { return clean(it.event.Outcome, maxNote) }),
 		textArray(items, func(it *item) string { return clean(it.event.Reference, maxNote) }),
 		now)
-	if err != nil {
-		return 0, err
-	}
-	n, err := res.RowsAffected()
-	return int(n), err
 }
 
 func (p *postgres) giveBack(ctx context.Context, items []*item, now time.Time) error {
-	stmt, err := p.giving.get(ctx)
-	if err != nil {
-		return err
-	}
-	_, err = stmt.ExecContext(ctx,
+	_, err := p.giving.exec(ctx,
 		intArray(items, func(it *item) int64 { return it.seq }),
 		intArray(items, func(it *item) int64 { return it.lease }),
 		now)

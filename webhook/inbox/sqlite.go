@@ -69,8 +69,7 @@ func newSQLite(db *sql.DB) *sqlite {
 }
 
 func (s *sqlite) insert(ctx context.Context, rows []*row, given int, lease int64, now, until time.Time) (_ map[string]inserted, err error) {
-	prepared, err := s.insertion.get(ctx)
-	if err != nil {
+	if err := s.insertion.ready(ctx); err != nil {
 		return nil, err
 	}
 	tx, err := s.db.BeginTx(ctx, nil)
@@ -78,7 +77,8 @@ func (s *sqlite) insert(ctx context.Context, rows []*row, given int, lease int64
 		return nil, err
 	}
 	defer tx.Rollback() // after Commit it does nothing
-	stmt := tx.StmtContext(ctx, prepared)
+	stmt := tx.StmtContext(ctx, s.insertion.stmt)
+	defer stmt.Close()
 	out := make(map[string]inserted, len(rows))
 	var first int64
 	for i, r := range rows {
@@ -137,11 +137,7 @@ func (s *sqlite) markFree(ctx context.Context, tx *sql.Tx, first int64, out map[
 }
 
 func (s *sqlite) claim(ctx context.Context, lease int64, now, until time.Time, limit int) ([]*item, error) {
-	stmt, err := s.claiming.get(ctx)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := stmt.QueryContext(ctx, s.time(now), limit, lease, s.time(until))
+	rows, err := s.claiming.query(ctx, s.time(now), limit, lease, s.time(until))
 	if err != nil {
 		return nil, err
 	}
@@ -150,16 +146,9 @@ func (s *sqlite) claim(ctx context.Context, lease int64, now, until time.Time, l
 	return items, err
 }
 
-func (s *sqlite) ready(ctx context.Context) error {
-	_, err := s.finishing.get(ctx)
-	return err
-}
+func (s *sqlite) ready(ctx context.Context) error { return s.finishing.ready(ctx) }
 
 func (s *sqlite) finish(ctx context.Context, tx *sql.Tx, items []*item, now time.Time) (int, error) {
-	stmt, err := s.finishing.get(ctx)
-	if err != nil {
-		return 0, err
-	}
 	batch := make([][5]any, len(items))
 	for i, it := range items {
 		batch[i] = [5]any{
@@ -170,19 +159,10 @@ func (s *sqlite) finish(ctx context.Context, tx *sql.Tx, items []*item, now time
 	if err != nil {
 		return 0, err
 	}
-	res, err := tx.StmtContext(ctx, stmt).ExecContext(ctx, string(text), s.time(now))
-	if err != nil {
-		return 0, err
-	}
-	n, err := res.RowsAffected()
-	return int(n), err
+	return s.finishing.execIn(ctx, tx, string(text), s.time(now))
 }
 
 func (s *sqlite) giveBack(ctx context.Context, items []*item, now time.Time) error {
-	stmt, err := s.giving.get(ctx)
-	if err != nil {
-		return err
-	}
 	batch := make([][2]int64, len(items))
 	for i, it := range items {
 		batch[i] = [2]int64{it.seq, it.lease}
@@ -191,7 +171,7 @@ func (s *sqlite) giveBack(ctx context.Context, items []*item, now time.Time) err
 	if err != nil {
 		return err
 	}
-	_, err = stmt.ExecContext(ctx, string(text), s.time(now))
+	_, err = s.giving.exec(ctx, string(text), s.time(now))
 	return err
 }
 

@@ -101,17 +101,45 @@ type statement struct {
 	stmt *sql.Stmt
 }
 
-func (s *statement) get(ctx context.Context) (*sql.Stmt, error) {
+// ready prepares the statement, if that is not done. It must not wait for a
+// connection while its caller holds a transaction open on the only one.
+func (s *statement) ready(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stmt == nil {
-		stmt, err := s.db.PrepareContext(ctx, s.text)
-		if err != nil {
-			return nil, err
-		}
-		s.stmt = stmt
+	if s.stmt != nil {
+		return nil
 	}
-	return s.stmt, nil
+	var err error
+	s.stmt, err = s.db.PrepareContext(ctx, s.text)
+	return err
+}
+
+func (s *statement) query(ctx context.Context, args ...any) (*sql.Rows, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	return s.stmt.QueryContext(ctx, args...)
+}
+
+// exec runs the statement and returns how many rows it changed.
+func (s *statement) exec(ctx context.Context, args ...any) (int, error) {
+	if err := s.ready(ctx); err != nil {
+		return 0, err
+	}
+	return affected(s.stmt.ExecContext(ctx, args...))
+}
+
+// execIn is exec within a transaction, for a statement that is ready.
+func (s *statement) execIn(ctx context.Context, tx *sql.Tx, args ...any) (int, error) {
+	return affected(tx.StmtContext(ctx, s.stmt).ExecContext(ctx, args...))
+}
+
+func affected(res sql.Result, err error) (int, error) {
+	if err != nil {
+		return 0, err
+	}
+	n, err := res.RowsAffected()
+	return int(n), err
 }
 
 func (s *statement) close() error {
@@ -152,7 +180,9 @@ func (t *table) fail(ctx context.Context, it *item, status Status, strikes int, 
 // bodies reads the bodies of known ids.
 func (t *table) bodies(ctx context.Context, ids []string) (_ map[string][]byte, err error) {
 	marks, args := placeholders(ids, 1)
-	rows, err := t.db.QueryContext(ctx, `SELECT id, body FROM inbox_events WHERE id IN (`+marks+`)`, args...)
+	//nolint:gosec // only placeholders are put together.
+	query := `SELECT id, body FROM inbox_events WHERE id IN (` + marks + `)`
+	rows, err := t.db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("read messages back: %w", err)
 	}

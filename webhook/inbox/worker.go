@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 )
 
@@ -56,6 +57,8 @@ func (b *Inbox) gatherWork(ctx context.Context, l *lane) {
 // table, given back, or left to the end of its lease.
 func (b *Inbox) apply(ctx context.Context, l *lane, batch []*item) {
 	run := &run{b: b, lane: l}
+	// What was given back and claimed again comes behind what arrived meanwhile.
+	slices.SortFunc(batch, bySeq)
 	for _, it := range batch {
 		run.again = run.again || it.claimed
 	}
