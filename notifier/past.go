@@ -23,6 +23,9 @@ type past struct {
 
 func (s *Service) newPast(store *sqlstore.Store, a *admin) *past {
 	p := &past{store: store, admin: a, hub: &watch.Hub{}}
+	if store.Shared() {
+		s.run("watching", watch.NewRelay(p.hub, store, replicaName(), s.log).Run)
+	}
 	runner := replay.NewRunner(store, a.catalog, filter.Candidate, func(id string) { p.due(id) }, s.log)
 	a.changed = append(a.changed, runner.Wake)
 	s.run("replays", runner.Run)

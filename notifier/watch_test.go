@@ -122,3 +122,33 @@ func TestWatchDeliveries(t *testing.T) {
 		}
 	})
 }
+
+// With several replicas, whoever watches sees what all of them do, each attempt once.
+func TestWatchersSeeEveryReplica(t *testing.T) {
+	url := postgres(t)
+	a, b := start(t, config(t, url)), start(t, config(t, url))
+	receiver := newBank(t)
+	own := a.as(t, "bank-a")
+	sub := own.subscribe(t, receiver, nil)
+	watchers := []*watching{own.watch(t, &notifierv1.WatchDeliveriesRequest{}), b.as(t, "bank-a").watch(t, &notifierv1.WatchDeliveriesRequest{})}
+	time.Sleep(3 * time.Second) // for the replicas to learn that somebody watches
+	want := map[string]int{}
+	for i := range 20 {
+		e := fact(t, "emp_"+string(rune('a'+i)), 1, nil)
+		want[e.GetId()] = 1
+		[]*running{a, b}[i%2].as(t, "publisher").publish(t, e)
+	}
+	balanced(t, own, sub.GetId(), 20)
+	for i, w := range watchers {
+		got := map[string]int{}
+		for range 20 {
+			got[w.next(t).GetDelivery().GetEventId()]++
+		}
+		w.nothing(t)
+		for e := range want {
+			if got[e] != 1 {
+				t.Errorf("watcher %d saw %s %d times", i, e, got[e])
+			}
+		}
+	}
+}

@@ -23,10 +23,14 @@ var ErrTooMany = errors.New("too many are watching already")
 
 // Hub tells watchers of what it observes. The zero value is ready.
 type Hub struct {
-	count atomic.Int32 // of watchers: nothing is locked while there are none
+	active atomic.Int32 // watchers, and one if others watch: nothing is locked while there are none
 
 	mu       sync.Mutex
 	watchers map[*Watcher]struct{}
+	// outbox is what to tell other replicas, while somebody watches there.
+	others bool
+	outbox []Seen
+	lost   int64 // what found no place in the outbox
 }
 
 var _ delivery.Observer = (*Hub)(nil)
@@ -50,23 +54,42 @@ type Watcher struct {
 
 // Observe implements delivery.Observer.
 func (h *Hub) Observe(results []delivery.Result) {
-	if h.count.Load() == 0 {
+	if h.active.Load() == 0 {
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for w := range h.watchers {
-		for i := range results {
-			if r := &results[i]; r.Attempt.Number > 0 && w.want(r.Delivery, r.Attempt) {
-				w.tell(r)
-			}
+	for i := range results {
+		r := &results[i]
+		if r.Attempt.Number == 0 {
+			continue // nothing was sent
+		}
+		s := Seen{Delivery: r.Delivery, Attempt: r.Attempt}
+		h.tell(s)
+		switch {
+		case !h.others:
+		case len(h.outbox) < maxOutbox:
+			h.outbox = append(h.outbox, s)
+		default:
+			h.lost++
 		}
 	}
 }
 
-func (w *Watcher) tell(r *delivery.Result) {
+// tell tells the watchers here. The lock is held.
+func (h *Hub) tell(s Seen) {
+	for w := range h.watchers {
+		w.missed += s.Missed
+		if w.want(s.Delivery, s.Attempt) {
+			w.tell(s)
+		}
+	}
+}
+
+func (w *Watcher) tell(s Seen) {
+	s.Missed = w.missed
 	select {
-	case w.seen <- Seen{r.Delivery, r.Attempt, w.missed}:
+	case w.seen <- s:
 		w.missed = 0
 	default:
 		w.missed++
@@ -87,7 +110,7 @@ func (h *Hub) Watch(want func(delivery.Delivery, delivery.Attempt) bool) (*Watch
 	}
 	w := &Watcher{hub: h, want: want, seen: make(chan Seen, buffer)}
 	h.watchers[w] = struct{}{}
-	h.count.Add(1)
+	h.active.Add(1)
 	return w, nil
 }
 
@@ -107,6 +130,6 @@ func (w *Watcher) Stop() {
 	defer w.hub.mu.Unlock()
 	if _, ok := w.hub.watchers[w]; ok {
 		delete(w.hub.watchers, w)
-		w.hub.count.Add(-1)
+		w.hub.active.Add(-1)
 	}
 }
