@@ -158,8 +158,10 @@ func TestKeysNeverShow(t *testing.T) {
 	logger := slog.New(slog.NewTextHandler(&out, nil))
 	jsonLogger := slog.New(slog.NewJSONHandler(&out, nil))
 	values := []any{
-		secret, &secret, private, &private, h, &h, []webhook.Secret{secret},
-		map[string]webhook.PrivateKey{"k": private}, signer, verifier, receiver,
+		secret, &secret, private, &private, h, &h,
+		[]webhook.Secret{secret},
+		map[string]webhook.PrivateKey{"k": private},
+		signer, verifier, receiver,
 	}
 	for _, v := range values {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o", "%c", "%U"} {

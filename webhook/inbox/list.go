@@ -150,8 +150,13 @@ func statusCondition(statuses []Status) (where []string) {
 func (r *Record) scan(row interface{ Scan(dest ...any) error }, more ...any) (seq int64, err error) {
 	err = row.Scan(append([]any{
 		&seq, &r.ID, &r.Type, &r.Subject.Key, &r.Subject.Version, &r.Status, &r.Kind,
-		timestamp{&r.SentAt}, timestamp{&r.ReceivedAt}, &r.SenderAttempt, &r.Traceparent, &r.Attempts,
-		timestamp{&r.NextTry}, &r.LastError, timestamp{&r.FinishedAt}, &r.Outcome, &r.Reference,
+		timestamp{&r.SentAt},
+		timestamp{&r.ReceivedAt},
+		&r.SenderAttempt, &r.Traceparent, &r.Attempts,
+		timestamp{&r.NextTry},
+		&r.LastError,
+		timestamp{&r.FinishedAt},
+		&r.Outcome, &r.Reference,
 	}, more...)...)
 	if r.Status != StatusPending && r.Status != StatusFailed {
 		r.NextTry = time.Time{}

@@ -51,7 +51,7 @@ func Migrate(ctx context.Context, db *sql.DB, dialect Dialect) error {
 		_, err = conn.ExecContext(ctx, "COMMIT")
 	}
 	if err != nil {
-		conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
 		return fmt.Errorf("migrate inbox: %w", err)
 	}
 	return nil

@@ -134,11 +134,10 @@ func (p *postgres) finish(ctx context.Context, tx *sql.Tx, items []*item, now ti
 }
 
 func (p *postgres) giveBack(ctx context.Context, items []*item, now time.Time) error {
-	_, err := p.giving.exec(ctx,
+	return p.giving.exec(ctx,
 		intArray(items, func(it *item) int64 { return it.seq }),
 		intArray(items, func(it *item) int64 { return it.lease }),
 		now)
-	return err
 }
 
 func (p *postgres) analyze(ctx context.Context) error {

@@ -171,8 +171,7 @@ func (s *sqlite) giveBack(ctx context.Context, items []*item, now time.Time) err
 	if err != nil {
 		return err
 	}
-	_, err = s.giving.exec(ctx, string(text), s.time(now))
-	return err
+	return s.giving.exec(ctx, string(text), s.time(now))
 }
 
 // analyze is not needed: SQLite's planner takes the partial indexes by itself.

@@ -121,20 +121,20 @@ func (s *statement) query(ctx context.Context, args ...any) (*sql.Rows, error) {
 	return s.stmt.QueryContext(ctx, args...)
 }
 
-// exec runs the statement and returns how many rows it changed.
-func (s *statement) exec(ctx context.Context, args ...any) (int, error) {
+func (s *statement) exec(ctx context.Context, args ...any) error {
 	if err := s.ready(ctx); err != nil {
-		return 0, err
+		return err
 	}
-	return affected(s.stmt.ExecContext(ctx, args...))
+	_, err := s.stmt.ExecContext(ctx, args...)
+	return err
 }
 
-// execIn is exec within a transaction, for a statement that is ready.
+// execIn runs the statement, which is ready, within a transaction and returns
+// how many rows it changed.
 func (s *statement) execIn(ctx context.Context, tx *sql.Tx, args ...any) (int, error) {
-	return affected(tx.StmtContext(ctx, s.stmt).ExecContext(ctx, args...))
-}
-
-func affected(res sql.Result, err error) (int, error) {
+	stmt := tx.StmtContext(ctx, s.stmt)
+	defer stmt.Close()
+	res, err := stmt.ExecContext(ctx, args...)
 	if err != nil {
 		return 0, err
 	}
