@@ -141,9 +141,10 @@ func TestListenRefuses(t *testing.T) {
 		open  *notifierv1.ListenRequest_Open
 		field string
 	}{
-		"unknown type":  {&notifierv1.ListenRequest_Open{EventTypes: []string{"x.y"}}, "open.event_types[0]"},
-		"broken filter": {&notifierv1.ListenRequest_Open{Filter: "event.nothing == 1"}, "open.filter"},
-		"short secret":  {&notifierv1.ListenRequest_Open{Secret: "whsec_" + b64(23)}, "open.secret"},
+		"unknown type":        {&notifierv1.ListenRequest_Open{EventTypes: []string{"x.y"}}, "open.event_types[0]"},
+		"broken filter":       {&notifierv1.ListenRequest_Open{Filter: "event.nothing == 1"}, "open.filter"},
+		"control in the name": {&notifierv1.ListenRequest_Open{Name: "a\nb"}, "open.name"},
+		"short secret":        {&notifierv1.ListenRequest_Open{Secret: "whsec_" + b64(23)}, "open.secret"},
 	} {
 		_, err := own.listen(t, tt.open)
 		wantCode(t, name, err, codes.InvalidArgument)

@@ -32,7 +32,7 @@ func (s *Service) newPast(store *sqlstore.Store, a *admin) *past {
 	p.replays = replay.NewService(store, a.subscriptions, eventTypes(), newID, store.Now, runner.Wake)
 	p.listen = listen.New(listen.Config{
 		Feed: store, Compile: a.compile, Candidate: filter.Candidate, Types: eventTypes(), Schedule: s.cfg.RetrySchedule,
-		Version: telemetry.Version(), NewID: newID,
+		Version: telemetry.Version(), NewID: newID, Log: s.log,
 	})
 	s.run("retention", retention.New(retention.Config{Retention: s.cfg.Retention, PayloadRetention: s.cfg.PayloadRetention}, store, s.log).Run)
 	return p

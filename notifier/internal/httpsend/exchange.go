@@ -22,6 +22,9 @@ type result struct {
 	err        error
 }
 
+// maxKept is how large a buffer may be that waits with an idle connection: one large event does not stay in memory for good.
+const maxKept = 16 << 10
+
 var errNoKeys = errors.New("the subscription has no signing keys")
 
 // exchange makes one request and reads its answer. If answer is not nil, the body is appended to it.
@@ -47,8 +50,8 @@ func (s *Sender) exchange(ctx context.Context, t *subscription.Target, m message
 	stop := context.AfterFunc(ctx, c.abort)
 	c.out = append(m.append(append(c.out[:0], e.head...), t.Signer), m.body...)
 	res, keep, again := c.roundTrip(answer)
-	if cap(c.out) > 64<<10 {
-		c.out = nil // one large event does not stay in memory for good
+	if cap(c.out) > maxKept {
+		c.out = nil
 	}
 	if reused && res.err != nil && !c.read && !timedOut(res.err) {
 		e.pool.closedSilently(m.at)

@@ -33,13 +33,13 @@ const (
 type Config struct {
 	// Guard says where may be sent; nil is the strict one.
 	Guard *egress.Guard
-	// Version goes into the user-agent: Hirewire/<version>.
+	// Version goes into the user-agent: Hirewire/<version>. One that no header may carry is left out.
 	Version string
 	// RootCAs are trusted for receivers' certificates; nil: the system's.
 	RootCAs *x509.CertPool
 	// ClientCertificate is shown to receivers that ask for one; nil: none.
 	ClientCertificate *tls.Certificate
-	// Resolver looks names up; nil: the system's.
+	// Resolver looks names up; nil: by /etc/resolv.conf.
 	Resolver *net.Resolver
 }
 
@@ -61,6 +61,12 @@ var (
 func New(cfg Config) *Sender {
 	if cfg.Guard == nil {
 		cfg.Guard = &egress.Guard{}
+	}
+	if cfg.Resolver == nil {
+		cfg.Resolver = &net.Resolver{PreferGo: true} // the C library's lookups cannot be broken off
+	}
+	if !isToken(cfg.Version) {
+		cfg.Version = "dev"
 	}
 	dialer := net.Dialer{Timeout: ConnectTimeout, ControlContext: cfg.Guard.Control, Resolver: cfg.Resolver}
 	s := &Sender{

@@ -10,10 +10,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"hirewire.dev/notifier/internal/event"
 	"hirewire.dev/notifier/internal/history"
@@ -57,10 +59,14 @@ type Config struct {
 	// Version goes into the user-agent.
 	Version string
 	NewID   func(prefix string) string
+	Log     *slog.Logger
 }
 
-// maxSessions is how many may listen at once.
-const maxSessions = 100
+const (
+	// maxSessions is how many may listen at once.
+	maxSessions = 100
+	maxName     = 255
+)
 
 // Service opens sessions.
 type Service struct {
@@ -75,14 +81,17 @@ func New(conf Config) *Service { return &Service{conf: conf} }
 type Opening struct {
 	EventTypes []string // exact or employee.*; empty: all
 	Filter     string   // CEL over event; empty: all
-	Name       string
-	Secret     string // whsec_…; empty: one is made
+	Name       string   // who listens, for the log
+	Secret     string   // whsec_…; empty: one is made
 }
 
 // Open begins a session, at the present end of the feed. Close it.
 //
 // Errors: *InvalidError, ErrTooMany.
 func (s *Service) Open(ctx context.Context, o Opening) (*Session, error) {
+	if len(o.Name) > maxName || strings.ContainsFunc(o.Name, unicode.IsControl) {
+		return nil, &InvalidError{"open.name", fmt.Sprintf("must have at most %d bytes, and no control characters", maxName)}
+	}
 	match, err := s.match(o)
 	if err != nil {
 		return nil, err
@@ -105,7 +114,9 @@ func (s *Service) Open(ctx context.Context, o Opening) (*Session, error) {
 		s.open.Add(-1)
 		return nil, ErrTooMany
 	}
-	return newSession(s, match, signer, key.Reveal(), position), nil
+	session := newSession(s, match, signer, key.Reveal(), position)
+	s.conf.Log.InfoContext(ctx, "somebody listens", "session", session.SubscriptionID, "name", o.Name)
+	return session, nil
 }
 
 func (s *Service) match(o Opening) (func(*event.Event) bool, error) {

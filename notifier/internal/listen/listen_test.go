@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -51,6 +52,7 @@ func service(f *feed) *listen.Service {
 	return listen.New(listen.Config{
 		Feed: f, Candidate: filter.Candidate, Types: []string{"employee.updated"}, Schedule: []time.Duration{0, 10 * time.Second, 10 * time.Second}, Version: "1",
 		Compile: func(string) (func(*subscription.Candidate) bool, error) { return nil, errors.New("no filters here") },
+		Log:     slog.New(slog.DiscardHandler),
 		NewID:   func(prefix string) string { n++; return fmt.Sprintf("%s_%d", prefix, n) },
 	})
 }
