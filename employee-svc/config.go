@@ -68,11 +68,16 @@ func (c *Config) check() error {
 	if len(c.APIKeys) == 0 {
 		fail("EMPLOYEE_API_KEYS", "required, but not set")
 	}
-	for _, pair := range []struct{ cert, key settings.File }{
-		{c.GRPCTLSCert, c.GRPCTLSKey}, {c.HTTPTLSCert, c.HTTPTLSKey}, {c.NotifierTLSCert, c.NotifierTLSKey},
+	for _, pair := range []struct {
+		name      string
+		cert, key settings.File
+	}{
+		{"EMPLOYEE_GRPC_TLS", c.GRPCTLSCert, c.GRPCTLSKey},
+		{"EMPLOYEE_HTTP_TLS", c.HTTPTLSCert, c.HTTPTLSKey},
+		{"EMPLOYEE_NOTIFIER_TLS", c.NotifierTLSCert, c.NotifierTLSKey},
 	} {
 		if (pair.cert == "") != (pair.key == "") {
-			fail("EMPLOYEE_…_TLS_CERT", "goes with EMPLOYEE_…_TLS_KEY: set both or neither")
+			fail(pair.name+"_CERT", "goes with "+pair.name+"_KEY: set both or neither")
 		}
 	}
 	if c.GRPCClientCA != "" && c.GRPCTLSCert == "" {

@@ -295,3 +295,9 @@ func (s *service) do(tb testing.TB, method, path, body string, headers ...string
 	}
 	return answer{resp.StatusCode, resp.Header, raw}
 }
+
+// contextWithin ends before New stops waiting for a database.
+func contextWithin(t *testing.T) (context.Context, context.CancelFunc) {
+	t.Helper()
+	return context.WithTimeout(t.Context(), 2*time.Second)
+}

@@ -1,0 +1,93 @@
+package employeesvc_test
+
+import (
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	employeesvc "hirewire.dev/employee-svc"
+	"hirewire.dev/platform/settings"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// The tests' HTTP client keeps connections of its own.
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
+}
+
+// A service that cannot work does not start, says which setting is at fault, never says a secret, and leaves nothing open.
+func TestNewRefuses(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { busy.Close() })
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const secret = "secret-of-24-characters-or-more"
+	env := map[string]string{
+		"EMPLOYEE_HTTP_ADDR": "127.0.0.1:0", "EMPLOYEE_GRPC_ADDR": "127.0.0.1:0",
+		"EMPLOYEE_NOTIFIER_KEY": secret, "EMPLOYEE_API_KEYS": "hr:writer:" + secret,
+	}
+	for _, tt := range []struct {
+		set  string // NAME=value
+		want string
+	}{
+		{"EMPLOYEE_NOTIFIER_KEY=", "EMPLOYEE_NOTIFIER_KEY"},
+		{"EMPLOYEE_NOTIFIER_KEY=short", "EMPLOYEE_NOTIFIER_KEY"},
+		{"EMPLOYEE_API_KEYS=", "EMPLOYEE_API_KEYS"},
+		{"EMPLOYEE_API_KEYS=hr:writer:short", "EMPLOYEE_API_KEYS"},
+		{"EMPLOYEE_API_KEYS=hr:owner:" + secret, "EMPLOYEE_API_KEYS"},
+		{"EMPLOYEE_DATABASE_URL=mysql://x", "EMPLOYEE_DATABASE_URL"},
+		{"EMPLOYEE_DATABASE_URL=sqlite:" + file + "/x.db", "EMPLOYEE_DATABASE_URL"},
+		{"EMPLOYEE_DATABASE_URL=postgres://u:" + secret + "@127.0.0.1:1/x?connect_timeout=1", "EMPLOYEE_DATABASE_URL"},
+		{"EMPLOYEE_HTTP_ADDR=" + busy.Addr().String(), "EMPLOYEE_HTTP_ADDR"},
+		{"EMPLOYEE_GRPC_ADDR=" + busy.Addr().String(), "EMPLOYEE_GRPC_ADDR"},
+		{"EMPLOYEE_HTTP_ADDR=nowhere", "EMPLOYEE_HTTP_ADDR"},
+		{"EMPLOYEE_NOTIFIER_ADDR=10.0.0.1:9002", "EMPLOYEE_NOTIFIER_ADDR"}, // the key would travel in the clear
+		{"EMPLOYEE_NOTIFIER_CA_FILE=" + file, "EMPLOYEE_NOTIFIER_ADDR"},
+		{"EMPLOYEE_GRPC_TLS_CERT=" + file, "EMPLOYEE_GRPC_TLS_CERT"},
+		{"EMPLOYEE_HTTP_TLS_KEY=" + file, "EMPLOYEE_HTTP_TLS_CERT"},
+		{"EMPLOYEE_GRPC_CLIENT_CA=" + file, "EMPLOYEE_GRPC_CLIENT_CA"},
+		{"EMPLOYEE_GRPC_CLIENT_NAMES=bank", "EMPLOYEE_GRPC_CLIENT_NAMES"},
+	} {
+		t.Run(tt.set, func(t *testing.T) {
+			t.Parallel()
+			name, value, _ := strings.Cut(tt.set, "=")
+			lookup := func(key string) (string, bool) {
+				switch {
+				case key == name:
+					return value, true
+				case key == "EMPLOYEE_DATABASE_URL":
+					return "sqlite:" + filepath.Join(t.TempDir(), "e.db"), true
+				}
+				v, ok := env[key]
+				return v, ok
+			}
+			var cfg employeesvc.Config
+			err := settings.Parse(&cfg, nil, settings.Lookup(lookup), settings.Output(io.Discard))
+			if err == nil {
+				ctx, cancel := contextWithin(t)
+				defer cancel()
+				var s *employeesvc.Service
+				if s, err = employeesvc.New(ctx, cfg, slog.New(slog.DiscardHandler)); err == nil {
+					s.Close()
+				}
+			}
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("got %v, want an error that names %s", err, tt.want)
+			}
+			if strings.Contains(err.Error(), secret) {
+				t.Errorf("the error tells a secret: %v", err)
+			}
+		})
+	}
+}
