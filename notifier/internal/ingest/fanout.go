@@ -39,6 +39,7 @@ func (f *fanout) build(calls []call, which []int, s *snapshot, conf Config) {
 		for i := range c.events {
 			e := &c.events[i]
 			b.Events = append(b.Events, e)
+			b.Sums = append(b.Sums, c.sums[i])
 			f.event(e, c.only, conf)
 		}
 		b.Calls = append(b.Calls, Call{Events: len(c.events), Deliveries: len(b.Deliveries) - before})
@@ -167,5 +168,5 @@ func (f *fanout) forget() {
 		b.Deliveries, f.targetOf, f.places, f.left = nil, nil, nil, nil
 	}
 	f.targetOf, f.places = f.targetOf[:0], f.places[:0]
-	*b = Batch{Events: b.Events[:0], Deliveries: b.Deliveries[:0], Calls: b.Calls[:0]}
+	*b = Batch{Events: b.Events[:0], Sums: b.Sums[:0], Deliveries: b.Deliveries[:0], Calls: b.Calls[:0]}
 }

@@ -3,6 +3,7 @@ package ingest
 
 import (
 	"context"
+	"crypto/sha256"
 	"time"
 
 	"hirewire.dev/notifier/internal/event"
@@ -20,6 +21,8 @@ type Batch struct {
 	Calls []Call
 	// Events are those of all calls, in order; none occurs twice. Publish sets their Position.
 	Events []*event.Event
+	// Sums are those of the events.
+	Sums [][sha256.Size]byte
 	// Deliveries are for all events, in the order of the events. Publish sets their Fate.
 	Deliveries []NewDelivery
 	// Retried says that an earlier try of this very batch may have been stored.

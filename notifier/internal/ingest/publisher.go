@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"time"
@@ -51,6 +52,7 @@ type Publisher struct {
 // call is what one caller publishes.
 type call struct {
 	events []event.Event
+	sums   [][sha256.Size]byte
 	only   string // the one subscription that is to get it; empty: all that want it
 }
 
@@ -89,6 +91,10 @@ func (p *Publisher) PublishTo(ctx context.Context, e event.Event, subscriptionID
 func (p *Publisher) do(ctx context.Context, c call) error {
 	if len(c.events) == 0 {
 		return nil
+	}
+	c.sums = make([][sha256.Size]byte, len(c.events)) // here, where callers work side by side
+	for i := range c.events {
+		c.sums[i] = c.events[i].Sum()
 	}
 	_, err := p.commits.Do(ctx, c)
 	switch {

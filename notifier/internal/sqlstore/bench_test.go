@@ -56,6 +56,7 @@ func benchBatch(events, subscriptions int, lease bool) *ingest.Batch {
 			"country": "DE", "currency": "EUR", "status": "ACTIVE", "created_at": "2026-11-20T09:00:00.123456Z", "updated_at": "2026-11-20T09:00:00.123456Z",
 		}})
 		batch.Events = append(batch.Events, &e)
+		batch.Sums = append(batch.Sums, e.Sum())
 		for n := range subscriptions {
 			batch.Deliveries = append(batch.Deliveries, ingest.NewDelivery{
 				ID: id.New("dlv"), Event: i, SubscriptionID: fmt.Sprintf("sub_01J8ZQ4T6Y9GZ1K3V5X7A9B2%02d", n), Ordered: true, Lease: lease,

@@ -68,7 +68,7 @@ func (a *publishArgs) fill(b *ingest.Batch) {
 		p.reset(publishTypes[i])
 	}
 	a.payloads, a.sums = a.payloads[:0], a.sums[:0]
-	for _, e := range b.Events {
+	for i, e := range b.Events {
 		a.id.text(e.ID)
 		a.typ.text(e.Type)
 		a.employee.text(e.EmployeeID)
@@ -78,8 +78,7 @@ func (a *publishArgs) fill(b *ingest.Batch) {
 		a.size.int4(len(e.Payload))
 		a.traceparent.text(e.Traceparent)
 		a.payloads = append(a.payloads, e.Payload...)
-		sum := e.Sum()
-		a.sums = append(a.sums, sum[:]...)
+		a.sums = append(a.sums, b.Sums[i][:]...)
 	}
 	lines := lines{}
 	for i := range b.Deliveries {

@@ -114,9 +114,9 @@ func (p *publishing) sort(ctx context.Context, tx *sqldb.Tx) error {
 	for c := range p.b.Calls {
 		call := &p.b.Calls[c]
 		call.Err = nil
-		for _, e := range p.b.Events[i : i+call.Events] {
-			if sum := e.Sum(); known[e.ID] != nil && !bytes.Equal(known[e.ID], sum[:]) {
-				call.Err = &event.ConflictError{ID: e.ID}
+		for n := i; n < i+call.Events; n++ {
+			if sum := known[p.b.Events[n].ID]; sum != nil && !bytes.Equal(sum, p.b.Sums[n][:]) {
+				call.Err = &event.ConflictError{ID: p.b.Events[n].ID}
 				break
 			}
 		}
@@ -166,8 +166,7 @@ func (p *publishing) recall(ctx context.Context, tx *sqldb.Tx) error {
 func (p *publishing) insertEvents(ctx context.Context, tx *sqldb.Tx) error {
 	_, err := p.exec(ctx, tx, insertEvent, len(p.events), func(args []any, i int) []any {
 		e := p.b.Events[p.events[i]]
-		sum := e.Sum()
-		return append(args, e.ID, e.Position, e.Type, e.EmployeeID, e.Version, e.OccurredAt, p.b.At, e.Payload, sum[:], e.Traceparent)
+		return append(args, e.ID, e.Position, e.Type, e.EmployeeID, e.Version, e.OccurredAt, p.b.At, e.Payload, p.b.Sums[p.events[i]][:], e.Traceparent)
 	})
 	return err
 }

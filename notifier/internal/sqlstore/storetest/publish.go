@@ -49,7 +49,7 @@ func publishStores(f *fixture) {
 	if n := f.count(`SELECT sum(fanned_out) FROM balances WHERE subscription_id = $1`, subB); n != 3 {
 		f.Errorf("%d fanned out to one subscription, want 3", n)
 	}
-	f.publish(&ingest.Batch{Epoch: 1, Token: token, Events: []*event.Event{newEvent("emp_4")}, Calls: []ingest.Call{{Events: 1}}})
+	f.publish(batch([][]*event.Event{{newEvent("emp_4")}})) // that nobody wants
 	if got := f.rows(); got != "4 6 0 0 6" {
 		f.Errorf("rows %s", got)
 	}

@@ -85,6 +85,7 @@ func batch(calls [][]*event.Event, subscriptions ...string) *ingest.Batch {
 	for _, events := range calls {
 		for _, e := range events {
 			b.Events = append(b.Events, e)
+			b.Sums = append(b.Sums, e.Sum())
 			for _, s := range subscriptions {
 				b.Deliveries = append(b.Deliveries, ingest.NewDelivery{
 					ID: id.New("dlv"), Event: len(b.Events) - 1, SubscriptionID: s, Ordered: true, Lease: true,
