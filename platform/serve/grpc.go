@@ -132,9 +132,10 @@ func NewGRPC(cfg GRPCConfig) (*GRPC, error) {
 // Addr is the bound address.
 func (g *GRPC) Addr() string { return g.listener.Addr().String() }
 
-// Close frees the address of a server that was never run.
+// Close frees the address of a server that was never run, and ends its workers.
 func (g *GRPC) Close() error {
 	g.stop()
+	g.Stop()
 	return g.listener.Close()
 }
 
