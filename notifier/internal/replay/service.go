@@ -46,6 +46,7 @@ func NewService(store Store, subscriptions Subscriptions, types []string, newID 
 //
 // Errors: *InvalidError, ErrRequestReused, and those of Subscriptions.
 func (s *Service) Create(ctx context.Context, by access.Caller, r Replay, requestID string) (Replay, error) {
+	r.Start, r.End = r.Start.UTC().Truncate(time.Microsecond), r.End.UTC().Truncate(time.Microsecond) // as events' times are
 	if err := s.check(r); err != nil {
 		return Replay{}, err
 	}
