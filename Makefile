@@ -23,7 +23,15 @@ build: ## The four programs, into bin/
 
 .PHONY: test
 test: ## Every test, -race, on both engines; finds or starts PostgreSQL
-	go run ./e2e/cmd/withpostgres -- go test -race -shuffle=on -timeout 20m work
+	go run ./e2e/cmd/withpostgres -- $(MAKE) --no-print-directory test-parts test-wholes
+
+.PHONY: test-parts test-wholes
+test-parts:
+	go test -race -shuffle=on -timeout 20m $(patsubst %,./%/...,$(filter-out e2e,$(MODULES)))
+
+# Whole stacks, one package at a time: they keep limits of time, and would take it from each other.
+test-wholes:
+	go test -race -shuffle=on -timeout 20m -p 1 ./e2e/...
 
 .PHONY: test-sqlite
 test-sqlite: ## What needs nothing but Go
