@@ -126,3 +126,54 @@ func finishAll(b *testing.B, s *sqlstore.Store, batch []delivery.Finished) {
 		}
 	}
 }
+
+// BenchmarkClaim claims 64 deliveries of one subscription, among 20,000 that are held for others: an operation is one of the 64.
+func BenchmarkClaim(b *testing.B) {
+	onEngines(b, func(b *testing.B, s *sqlstore.Store) {
+		for range 10 {
+			store(b, s, benchBatch(250, 8, false))
+		}
+		const room = 64
+		want := []delivery.Want{{SubscriptionID: "sub_01J8ZQ4T6Y9GZ1K3V5X7A9B200", Room: room, Ordered: true}}
+		b.ResetTimer()
+		for n := 0; n < b.N; n += room {
+			claimed, _, err := s.Claim(b.Context(), benchToken, want)
+			if err != nil || len(claimed) != room {
+				b.Fatal(len(claimed), err)
+			}
+			b.StopTimer()
+			var back []delivery.Released
+			for _, l := range claimed {
+				back = append(back, delivery.Released{ID: l.ID, Token: l.Token})
+			}
+			if err := s.Release(b.Context(), back); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+		}
+	})
+}
+
+// BenchmarkPoll asks for all of 10,000 subscriptions, with nothing due.
+func BenchmarkPoll(b *testing.B) {
+	onEngines(b, func(b *testing.B, s *sqlstore.Store) {
+		var wants []delivery.Want
+		for i := range 10_000 {
+			wants = append(wants, delivery.Want{SubscriptionID: fmt.Sprintf("sub_%026d", i), Room: 16, Ordered: true})
+		}
+		store(b, s, benchBatch(250, 8, false)) // held: others'
+		b.ResetTimer()
+		for range b.N {
+			if claimed, _, err := s.Claim(b.Context(), benchToken, wants); err != nil || len(claimed) != 0 {
+				b.Fatal(len(claimed), err)
+			}
+		}
+	})
+}
+
+func store(b *testing.B, s *sqlstore.Store, batch *ingest.Batch) {
+	b.Helper()
+	if stored, err := s.Publish(b.Context(), batch); err != nil || !stored {
+		b.Fatal(stored, err)
+	}
+}

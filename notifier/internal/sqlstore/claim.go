@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"time"
 
@@ -17,12 +18,21 @@ var _ delivery.Store = (*Store)(nil)
 // What is due but not first in its line is put off, so that it is not looked at over and over: until the head of the line
 // is due, in these bounds. When the head ends, Finish makes the next one due.
 const (
-	putOffLeast = time.Second
+	putOffLeast = delivery.BlockedFor
 	putOffMost  = 5 * time.Minute
 )
 
 // Claim implements delivery.Store.
 func (s *Store) Claim(ctx context.Context, token int64, wants []delivery.Want) (claimed []delivery.Leased, more []string, err error) {
+	// Nothing is due most of the time: see first, without locking anything.
+	if s.db.Engine == sqldb.SQLite || len(wants) > fewWants {
+		if wants, err = s.wantsDue(ctx, wants); err != nil {
+			return nil, nil, wrap("claim deliveries", err)
+		}
+	}
+	if len(wants) == 0 {
+		return nil, nil, nil
+	}
 	if s.db.Engine == sqldb.PostgreSQL && !s.generic {
 		claimed, more, err = s.claimAtOnce(ctx, token, wants)
 	} else {
@@ -31,127 +41,175 @@ func (s *Store) Claim(ctx context.Context, token int64, wants []delivery.Want) (
 	return claimed, more, wrap("claim deliveries", err)
 }
 
-func (s *Store) claimInTx(ctx context.Context, token int64, wants []delivery.Want) (claimed []delivery.Leased, more []string, err error) {
-	// Nothing is due most of the time: see first, without the write lock.
-	wants, err = s.wantsDue(ctx, wants)
-	if err != nil || len(wants) == 0 {
-		return nil, nil, err
-	}
-	err = s.db.InTx(ctx, func(tx *sqldb.Tx) error {
-		claimed, more = claimed[:0], more[:0]
-		if known, err := knows(ctx, tx, token); err != nil || !known {
-			return err
-		}
-		for _, w := range wants {
-			n := len(claimed)
-			full, err := s.claimOne(ctx, tx, token, w, &claimed)
-			if err != nil {
-				return err
-			}
-			if full && (len(claimed) > n || w.Ordered) {
-				more = append(more, w.SubscriptionID)
-			}
-		}
-		return s.attachEvents(ctx, tx, claimed)
-	})
-	return claimed, more, err
-}
+// fewWants are asked for one by one; of more, it is asked first which of all have something due.
+const fewWants = 32
+
+const (
+	isDue = `SELECT EXISTS (SELECT 1 FROM deliveries WHERE subscription_id = $1 AND lease = 0 AND due_at <= $2)`
+	// whichDue goes from one subscription that has something pending to the next, by the index: what it costs depends on how
+	// many have, and not on how many subscriptions there are, nor on how much is pending.
+	whichDue = `WITH RECURSIVE s(id) AS (
+		SELECT min(subscription_id) FROM deliveries WHERE lease = 0
+		UNION ALL
+		SELECT (SELECT min(subscription_id) FROM deliveries WHERE lease = 0 AND subscription_id > s.id) FROM s WHERE s.id IS NOT NULL
+	) SELECT id FROM s WHERE id IS NOT NULL
+		AND EXISTS (SELECT 1 FROM deliveries WHERE subscription_id = s.id AND lease = 0 AND due_at <= $1)`
+)
 
 // wantsDue keeps the subscriptions that have something due.
-func (s *Store) wantsDue(ctx context.Context, wants []delivery.Want) ([]delivery.Want, error) {
-	var due []delivery.Want
+func (s *Store) wantsDue(ctx context.Context, wants []delivery.Want) (due []delivery.Want, err error) {
 	now := s.Now()
-	for _, w := range wants {
-		var yes bool
-		err := s.db.Reader().QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM deliveries WHERE subscription_id = $1 AND lease = 0 AND due_at <= $2)`,
-			w.SubscriptionID, now).Scan(&yes)
-		if err != nil {
-			return nil, err
+	if len(wants) <= fewWants {
+		for _, w := range wants {
+			var yes bool
+			if err := s.db.Reader().QueryRowContext(ctx, isDue, w.SubscriptionID, now).Scan(&yes); err != nil {
+				return nil, err
+			}
+			if yes {
+				due = append(due, w)
+			}
 		}
-		if yes {
+		return due, nil
+	}
+	var ids []string
+	if err := s.db.Reader().SelectContext(ctx, &ids, whichDue, now); err != nil {
+		return nil, err
+	}
+	which := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		which[id] = true
+	}
+	for _, w := range wants {
+		if which[w.SubscriptionID] {
 			due = append(due, w)
 		}
 	}
 	return due, nil
 }
 
-const dueSQL = `SELECT id, event_id, event_type, subscription_id, employee_id, position, attempts, base, due_at, created_at
-	FROM deliveries WHERE subscription_id = $1 AND lease = 0 AND due_at <= $2 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED`
+const dueSQL = `SELECT d.id, d.event_id, d.event_type, d.subscription_id, d.employee_id, d.position, d.attempts, d.base, d.due_at, d.created_at,
+	(SELECT h.id FROM deliveries h WHERE h.subscription_id = d.subscription_id AND h.employee_id = d.employee_id ORDER BY h.position LIMIT 1),
+	(SELECT h.due_at FROM deliveries h WHERE h.subscription_id = d.subscription_id AND h.employee_id = d.employee_id ORDER BY h.position LIMIT 1)
+	FROM deliveries d WHERE d.subscription_id = $1 AND d.lease = 0 AND d.due_at <= $2 ORDER BY d.due_at LIMIT $3 FOR UPDATE OF d SKIP LOCKED`
 
-// claimOne leases for one subscription. full says that there may be more.
-func (s *Store) claimOne(ctx context.Context, tx *sqldb.Tx, token int64, w delivery.Want, claimed *[]delivery.Leased) (full bool, err error) {
-	now := s.Now()
-	rows, err := tx.QueryxContext(ctx, tx.SQL(dueSQL), w.SubscriptionID, now, w.Room)
-	if err != nil {
-		return false, err
+var (
+	leaseDelivery = statement(`UPDATE deliveries SET lease = r.column2 FROM (VALUES %s) AS r
+		WHERE deliveries.id = r.column1 AND deliveries.lease = 0`, 2, "text", "bigint")
+	putOff = statement(`UPDATE deliveries SET due_at = r.column2 FROM (VALUES %s) AS r
+		WHERE deliveries.id = r.column1 AND deliveries.lease = 0`, 2, "text", "timestamptz")
+	eventsByID = statement(`SELECT id, position, type, employee_id, version, occurred_at, received_at, payload, traceparent
+		FROM events WHERE id IN (%s)`, 1)
+)
+
+// claiming is one run of claimInTx.
+type claiming struct {
+	*Store
+	token   int64
+	now     time.Time
+	claimed []delivery.Leased
+	late    []late
+	more    []string
+}
+
+// late is a delivery that is put off.
+type late struct {
+	id    string
+	until time.Time
+}
+
+func (s *Store) claimInTx(ctx context.Context, token int64, wants []delivery.Want) (claimed []delivery.Leased, more []string, err error) {
+	room := 0
+	for _, w := range wants {
+		room += w.Room
 	}
-	var due []delivery.Leased
-	for rows.Next() {
-		l := delivery.Leased{Token: token}
-		l.Status = delivery.Pending
-		if err := rows.Scan(&l.ID, &l.EventID, &l.EventType, &l.SubscriptionID, &l.EmployeeID, &l.Position, &l.Attempts, &l.Base, &l.DueAt, &l.CreatedAt); err != nil {
-			return false, errors.Join(err, rows.Close())
+	if err := s.prepare(ctx, min(room, 2*rowsAtOnce-1), leaseDelivery, putOff, eventsByID); err != nil {
+		return nil, nil, err
+	}
+	c := claiming{Store: s, token: token}
+	err = s.db.InTx(ctx, func(tx *sqldb.Tx) error {
+		c.claimed, c.late, c.more, c.now = c.claimed[:0], c.late[:0], nil, s.Now()
+		if known, err := knows(ctx, tx, token); err != nil || !known {
+			return err
 		}
-		due = append(due, l)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return false, err
-	}
-	for _, l := range due {
-		until, err := s.blockedUntil(ctx, tx, w, &l, now)
-		if err != nil {
-			return false, err
-		}
-		if !until.IsZero() {
-			if _, err := tx.ExecContext(ctx, `UPDATE deliveries SET due_at = $2 WHERE id = $1 AND lease = 0`, l.ID, until); err != nil {
-				return false, err
+		for _, w := range wants {
+			if err := c.look(ctx, tx, w); err != nil {
+				return err
 			}
+		}
+		return c.take(ctx, tx)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return c.claimed, c.more, nil
+}
+
+// look finds what is due for one subscription.
+func (c *claiming) look(ctx context.Context, tx *sqldb.Tx, w delivery.Want) (err error) {
+	rows, err := tx.QueryxContext(ctx, tx.SQL(dueSQL), w.SubscriptionID, c.now, w.Room)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	n := 0
+	for ; rows.Next(); n++ {
+		l := delivery.Leased{Token: c.token}
+		l.Status = delivery.Pending
+		var head sql.NullString
+		var headDue sql.Null[time.Time]
+		if err := rows.Scan(&l.ID, &l.EventID, &l.EventType, &l.SubscriptionID, &l.EmployeeID, &l.Position, &l.Attempts, &l.Base,
+			&l.DueAt, &l.CreatedAt, &head, &headDue); err != nil {
+			return err
+		}
+		if w.Ordered && l.EmployeeID != "" && head.String != l.ID {
+			c.late = append(c.late, late{l.ID, between(headDue.V, c.now.Add(putOffLeast), c.now.Add(putOffMost))})
 			continue
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE deliveries SET lease = $2 WHERE id = $1 AND lease = 0`, l.ID, token); err != nil {
-			return false, err
-		}
-		*claimed = append(*claimed, l)
+		c.claimed = append(c.claimed, l)
 	}
-	return len(due) == w.Room, nil
+	if n == w.Room {
+		c.more = append(c.more, w.SubscriptionID)
+	}
+	return rows.Err()
 }
 
-// blockedUntil is until when a delivery is put off because it is not first in its line; zero if it is.
-func (s *Store) blockedUntil(ctx context.Context, tx *sqldb.Tx, w delivery.Want, l *delivery.Leased, now time.Time) (time.Time, error) {
-	if !w.Ordered || l.EmployeeID == "" {
-		return time.Time{}, nil
-	}
-	var head string
-	var due time.Time
-	err := tx.QueryRowContext(ctx, `SELECT id, due_at FROM deliveries WHERE subscription_id = $1 AND employee_id = $2 ORDER BY position LIMIT 1`,
-		l.SubscriptionID, l.EmployeeID).Scan(&head, &due)
-	if err != nil || head == l.ID {
-		return time.Time{}, err
-	}
-	least, most := now.Add(putOffLeast), now.Add(putOffMost)
+func between(t, least, most time.Time) time.Time {
 	switch {
-	case due.Before(least):
-		return least, nil
-	case due.After(most):
-		return most, nil
+	case t.Before(least):
+		return least
+	case t.After(most):
+		return most
 	default:
-		return due, nil
+		return t
 	}
 }
 
-var eventsByID = statement(`SELECT id, position, type, employee_id, version, occurred_at, received_at, payload, traceparent FROM events WHERE id IN (%s)`, 1)
+// take leases what was found, puts off what has to wait, and reads the events.
+func (c *claiming) take(ctx context.Context, tx *sqldb.Tx) error {
+	if _, err := c.exec(ctx, tx, putOff, len(c.late), func(args []any, i int) []any {
+		return append(args, c.late[i].id, c.late[i].until)
+	}); err != nil {
+		return err
+	}
+	if _, err := c.exec(ctx, tx, leaseDelivery, len(c.claimed), func(args []any, i int) []any {
+		return append(args, c.claimed[i].ID, c.token)
+	}); err != nil {
+		return err
+	}
+	return c.attachEvents(ctx, tx)
+}
 
 // attachEvents reads each event once.
-func (s *Store) attachEvents(ctx context.Context, tx *sqldb.Tx, claimed []delivery.Leased) error {
+func (c *claiming) attachEvents(ctx context.Context, tx *sqldb.Tx) error {
 	var ids []string
 	events := map[string]*event.Event{}
-	for i := range claimed {
-		if _, ok := events[claimed[i].EventID]; !ok {
-			events[claimed[i].EventID] = nil
-			ids = append(ids, claimed[i].EventID)
+	for i := range c.claimed {
+		if _, ok := events[c.claimed[i].EventID]; !ok {
+			events[c.claimed[i].EventID] = nil
+			ids = append(ids, c.claimed[i].EventID)
 		}
 	}
-	err := s.query(ctx, tx, eventsByID, len(ids), func(args []any, i int) []any { return append(args, ids[i]) },
+	err := c.query(ctx, tx, eventsByID, len(ids), func(args []any, i int) []any { return append(args, ids[i]) },
 		func(rows *sqlx.Rows) error {
 			e := new(event.Event)
 			if err := rows.Scan(&e.ID, &e.Position, &e.Type, &e.EmployeeID, &e.Version, &e.OccurredAt, &e.ReceivedAt, &e.Payload, &e.Traceparent); err != nil {
@@ -160,9 +218,9 @@ func (s *Store) attachEvents(ctx context.Context, tx *sqldb.Tx, claimed []delive
 			events[e.ID] = e
 			return nil
 		})
-	for i := range claimed {
-		if e := events[claimed[i].EventID]; e != nil && len(e.Payload) > 0 {
-			claimed[i].Event = e
+	for i := range c.claimed {
+		if e := events[c.claimed[i].EventID]; e != nil && len(e.Payload) > 0 {
+			c.claimed[i].Event = e
 		}
 	}
 	return err

@@ -48,10 +48,7 @@ SELECT '', '', '', subscription_id, '', count(*), 0, 0, $5, $5, NULL, NULL, NULL
 type claimArgs struct{ subscription, room, ordered array }
 
 func (s *Store) claimAtOnce(ctx context.Context, token int64, wants []delivery.Want) (claimed []delivery.Leased, more []string, err error) {
-	if len(wants) == 0 {
-		return nil, nil, nil
-	}
-	err = s.claiming.use(ctx, s.db.DB.DB, func(prepare func(string) (*sql.Stmt, error)) error {
+	err = s.claims.use(ctx, s.db.DB.DB, func(prepare func(string) (*sql.Stmt, error)) error {
 		st, err := prepare(claimSQL)
 		if err != nil {
 			return err

@@ -42,6 +42,8 @@ var (
 	endDelivery = statement(`DELETE FROM deliveries WHERE (id, lease) IN (VALUES %s) RETURNING id`, 2, "text", "bigint")
 	addFinished = statement(`INSERT INTO finished_deliveries (id, event_id, event_type, subscription_id, employee_id, position, status, attempts,
 		created_at, finished_at, started_at, duration_us, status_code, outcome, error, snippet) VALUES %s`, 16)
+	retryDelivery = statement(`UPDATE deliveries SET lease = 0, attempts = r.column3, due_at = r.column4 FROM (VALUES %s) AS r
+		WHERE deliveries.id = r.column1 AND deliveries.lease = r.column2 RETURNING deliveries.id`, 4, "text", "bigint", "integer", "timestamptz")
 	addAttempt = statement(`INSERT INTO attempts (delivery_id, number, started_at, duration_us, status_code, outcome, error, snippet) VALUES %s
 		ON CONFLICT (delivery_id, number) DO NOTHING`, 8)
 	addEnded = statement(`INSERT INTO balances (subscription_id, shard, delivered, dead, cancelled) VALUES %s
@@ -58,7 +60,7 @@ func (f *finishing) inTx(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := f.prepare(ctx, len(f.retried), addAttempt); err != nil {
+	if err := f.prepare(ctx, len(f.retried), retryDelivery, addAttempt); err != nil {
 		return err
 	}
 	if f.db.Engine == sqldb.SQLite {
@@ -175,24 +177,30 @@ func (f *finishing) count(ctx context.Context, tx *sqldb.Tx, ended []int) error 
 }
 
 func (f *finishing) retry(ctx context.Context, tx *sqldb.Tx) error {
-	var held []int
+	index := make(map[string]int, len(f.retried))
 	now := f.Now()
+	err := f.query(ctx, tx, retryDelivery, len(f.retried),
+		func(args []any, i int) []any {
+			d := &f.batch[f.retried[i]]
+			index[d.ID] = f.retried[i]
+			return append(args, d.ID, d.Token, attempts(d), now.Add(d.Wait))
+		},
+		func(rows *sqlx.Rows) error {
+			var id string
+			err := rows.Scan(&id)
+			f.held[index[id]] = true
+			return err
+		})
+	if err != nil {
+		return err
+	}
+	var held []int
 	for _, i := range f.retried {
-		d := &f.batch[i]
-		res, err := tx.ExecContext(ctx, `UPDATE deliveries SET lease = 0, attempts = $3, due_at = $4 WHERE id = $1 AND lease = $2`,
-			d.ID, d.Token, attempts(d), now.Add(d.Wait))
-		if err != nil {
-			return err
-		}
-		n, err := res.RowsAffected()
-		if err != nil {
-			return err
-		}
-		if f.held[i] = n > 0; f.held[i] && d.Attempt.Number > 0 {
+		if f.held[i] && f.batch[i].Attempt.Number > 0 {
 			held = append(held, i)
 		}
 	}
-	_, err := f.exec(ctx, tx, addAttempt, len(held), func(args []any, i int) []any {
+	_, err = f.exec(ctx, tx, addAttempt, len(held), func(args []any, i int) []any {
 		d := &f.batch[held[i]]
 		return append(append(args, d.ID, d.Attempt.Number), attemptArgs(&d.Attempt)...)
 	})

@@ -12,16 +12,20 @@ func (s *Store) Release(ctx context.Context, batch []delivery.Released) error {
 	if s.db.Engine == sqldb.PostgreSQL && !s.generic {
 		return wrap("release deliveries", s.releaseAtOnce(ctx, batch))
 	}
+	if err := s.prepare(ctx, len(batch), releaseDelivery); err != nil {
+		return wrap("release deliveries", err)
+	}
 	return wrap("release deliveries", s.db.InTx(ctx, func(tx *sqldb.Tx) error {
 		now := s.Now()
-		for _, r := range batch {
-			if _, err := tx.ExecContext(ctx, `UPDATE deliveries SET lease = 0, due_at = $3 WHERE id = $1 AND lease = $2`, r.ID, r.Token, now.Add(r.Wait)); err != nil {
-				return err
-			}
-		}
-		return nil
+		_, err := s.exec(ctx, tx, releaseDelivery, len(batch), func(args []any, i int) []any {
+			return append(args, batch[i].ID, batch[i].Token, now.Add(batch[i].Wait))
+		})
+		return err
 	}))
 }
+
+var releaseDelivery = statement(`UPDATE deliveries SET lease = 0, due_at = r.column3 FROM (VALUES %s) AS r
+	WHERE deliveries.id = r.column1 AND deliveries.lease = r.column2`, 3, "text", "bigint", "timestamptz")
 
 func (s *Store) releaseAtOnce(ctx context.Context, batch []delivery.Released) error {
 	var id, token, wait array

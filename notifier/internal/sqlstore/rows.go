@@ -33,12 +33,20 @@ func (m *many) query(e sqldb.Engine, power int) string {
 	m.once.Do(func() {
 		m.sql = map[sqldb.Engine]*[7]string{sqldb.SQLite: {}, sqldb.PostgreSQL: {}}
 		for p := range m.sql[sqldb.SQLite] {
-			m.sql[sqldb.PostgreSQL][p] = m.write(1<<p, func(n int) string { return fmt.Sprintf("$%d", n) })
+			m.sql[sqldb.PostgreSQL][p] = m.write(1<<p, m.numbered)
 			// SQLite looks numbered ones up by name, each among all.
 			m.sql[sqldb.SQLite][p] = m.write(1<<p, func(int) string { return "?" })
 		}
 	})
 	return m.sql[e][power]
+}
+
+// numbered is PostgreSQL's n-th placeholder, from 0.
+func (m *many) numbered(n int) string {
+	if m.types == nil {
+		return fmt.Sprintf("$%d", n+1)
+	}
+	return fmt.Sprintf("CAST($%d AS %s)", n+1, m.types[n%m.cols])
 }
 
 func (m *many) write(rows int, placeholder func(n int) string) string {
@@ -52,11 +60,7 @@ func (m *many) write(rows int, placeholder func(n int) string) string {
 		default:
 			b.WriteString(", ")
 		}
-		if m.types == nil {
-			b.WriteString(placeholder(n + 1))
-		} else {
-			b.WriteString("CAST(" + placeholder(n+1) + " AS " + m.types[n%m.cols] + ")")
-		}
+		b.WriteString(placeholder(n))
 	}
 	b.WriteByte(')')
 	return strings.Replace(m.text, "%s", b.String(), 1)

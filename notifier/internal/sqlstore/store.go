@@ -25,10 +25,10 @@ type Store struct {
 
 	stmts sync.Map // query → *sqlx.Stmt (SQLite)
 	// PostgreSQL: each kind of statement has a connection, and what it fills its parameters into.
-	publishes, claiming, finishes session
-	publishArgs                   publishArgs
-	claimArgs                     claimArgs
-	finishArgs                    finishArgs
+	publishes, claims, finishes session
+	publishArgs                 publishArgs
+	claimArgs                   claimArgs
+	finishArgs                  finishArgs
 }
 
 // New makes a store on an open database; see Migrate.
@@ -37,7 +37,7 @@ func New(db *sqldb.DB) *Store { return &Store{db: db, shard: rand.Int64N(shards)
 // Close ends what the store holds open in the database, which stays open itself.
 func (s *Store) Close() error {
 	s.publishes.close()
-	s.claiming.close()
+	s.claims.close()
 	s.finishes.close()
 	return nil
 }
