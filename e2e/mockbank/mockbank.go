@@ -57,6 +57,8 @@ type Config struct {
 	Addr string
 	// Answer says what to answer. It may wait; ctx ends when the sender has hung up, or the bank closes.
 	Answer func(ctx context.Context, r Request) Answer
+	// Once closes each connection after one answer, so that the next message needs a new one.
+	Once bool
 }
 
 // Bank is a running one.
@@ -104,6 +106,7 @@ func Open(t testing.TB, dir string, cfg Config) *Bank {
 	b.server = &httptest.Server{
 		Listener: listener, Config: &http.Server{Handler: b, ErrorLog: log.New(io.Discard, "", 0)}, TLS: &tls.Config{Certificates: []tls.Certificate{pair}},
 	}
+	b.server.Config.SetKeepAlivesEnabled(!cfg.Once)
 	b.server.StartTLS()
 	t.Cleanup(func() {
 		b.server.CloseClientConnections() // what waits in an answer is told

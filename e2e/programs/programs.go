@@ -22,7 +22,13 @@ import (
 	"hirewire.dev/platform/sqldb/sqldbtest"
 )
 
+// Env is the environment variable that names a folder in which the programs are already. They are built where it is not set.
+const Env = "HIREWIRE_PROGRAMS"
+
 var build = sync.OnceValues(func() (string, error) {
+	if dir := os.Getenv(Env); dir != "" {
+		return dir, nil
+	}
 	dir, err := os.MkdirTemp("", "hirewire-programs-")
 	if err != nil {
 		return "", err
@@ -41,7 +47,7 @@ var build = sync.OnceValues(func() (string, error) {
 
 // Remove deletes the programs. TestMain of a package that builds them calls it at the end.
 func Remove() {
-	if dir, err := build(); err == nil {
+	if dir, err := build(); err == nil && os.Getenv(Env) == "" {
 		os.RemoveAll(dir)
 	}
 }
