@@ -82,21 +82,21 @@ type Employee struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Output only. `emp_` and a ULID.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// HR's own key for the employee. Unique.
+	// HR's own key for the employee: one printable line, without white space around it. Unique, and compared as it is.
 	EmployeeNumber string `protobuf:"bytes,2,opt,name=employee_number,json=employeeNumber,proto3" json:"employee_number,omitempty"`
-	// As the person writes it, in any script.
+	// As the person writes it, in any script. White space around it is taken away, here and in the texts below.
 	GivenName string `protobuf:"bytes,3,opt,name=given_name,json=givenName,proto3" json:"given_name,omitempty"`
 	// As the person writes it, in any script.
 	FamilyName string `protobuf:"bytes,4,opt,name=family_name,json=familyName,proto3" json:"family_name,omitempty"`
-	// Unique, whatever its case.
+	// A plain address such as `name@example.com`. Unique, whatever its case and Unicode form.
 	Email      string `protobuf:"bytes,5,opt,name=email,proto3" json:"email,omitempty"`
 	JobTitle   string `protobuf:"bytes,6,opt,name=job_title,json=jobTitle,proto3" json:"job_title,omitempty"`
 	Department string `protobuf:"bytes,7,opt,name=department,proto3" json:"department,omitempty"`
-	// A calendar date, YYYY-MM-DD.
+	// A calendar date, YYYY-MM-DD, from 1900 to 2100.
 	HireDate string `protobuf:"bytes,8,opt,name=hire_date,json=hireDate,proto3" json:"hire_date,omitempty"`
 	// ISO 3166-1 alpha-2, such as `DE`.
 	Country string `protobuf:"bytes,9,opt,name=country,proto3" json:"country,omitempty"`
-	// ISO 4217, such as `EUR`.
+	// ISO 4217, such as `EUR`: an active currency in which accounts are kept.
 	Currency string `protobuf:"bytes,10,opt,name=currency,proto3" json:"currency,omitempty"`
 	// Output only.
 	Status Employee_Status `protobuf:"varint,11,opt,name=status,proto3,enum=hirewire.employee.v1.Employee_Status" json:"status,omitempty"`
@@ -556,7 +556,7 @@ type UpdateEmployeeRequest struct {
 	// Its id names the employee. Fields that the mask does not name are not looked at.
 	// The rules of a whole employee are checked once the change is applied.
 	Employee *Employee `protobuf:"bytes,1,opt,name=employee,proto3" json:"employee,omitempty"`
-	// Which fields to change; empty: the fields that are set.
+	// Which fields to change; empty: the fields that are set; `*`: all. Output-only fields stay as they are.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

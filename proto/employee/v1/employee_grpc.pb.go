@@ -51,7 +51,7 @@ type EmployeeServiceClient interface {
 	// UpdateEmployee changes the fields that update_mask names. A change that changes nothing makes no event.
 	//
 	// Errors: NOT_FOUND; FAILED_PRECONDITION when the employee is terminated; ABORTED when employee.version is set and is
-	// not the current version.
+	// not the current version; ALREADY_EXISTS when the new employee number or email is taken.
 	UpdateEmployee(ctx context.Context, in *UpdateEmployeeRequest, opts ...grpc.CallOption) (*Employee, error)
 	// TerminateEmployee ends the employment. Terminating a terminated employee answers with it, unchanged.
 	TerminateEmployee(ctx context.Context, in *TerminateEmployeeRequest, opts ...grpc.CallOption) (*Employee, error)
@@ -161,7 +161,7 @@ type EmployeeServiceServer interface {
 	// UpdateEmployee changes the fields that update_mask names. A change that changes nothing makes no event.
 	//
 	// Errors: NOT_FOUND; FAILED_PRECONDITION when the employee is terminated; ABORTED when employee.version is set and is
-	// not the current version.
+	// not the current version; ALREADY_EXISTS when the new employee number or email is taken.
 	UpdateEmployee(context.Context, *UpdateEmployeeRequest) (*Employee, error)
 	// TerminateEmployee ends the employment. Terminating a terminated employee answers with it, unchanged.
 	TerminateEmployee(context.Context, *TerminateEmployeeRequest) (*Employee, error)
