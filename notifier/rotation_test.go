@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"hirewire.dev/platform/id"
 	notifierv1 "hirewire.dev/proto/notifier/v1"
 	"hirewire.dev/webhook"
 )
@@ -139,4 +140,67 @@ func TestRotationIsInForceOnEveryReplica(t *testing.T) {
 		return other.accepts(t, b, s, parseSecret(t, got.GetSecret())) && !other.accepts(t, b, s, old)
 	})
 	t.Logf("in force after %s", time.Since(began).Round(time.Millisecond))
+}
+
+// TestAThousandRotationsUnderLoad rotates as fast as it can while two replicas deliver. The receiver trusts the secrets of the
+// overlap, ten at most, and must never see a signature that it cannot verify.
+func TestAThousandRotationsUnderLoad(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a while")
+	}
+	url := postgres(t)
+	one, two := start(t, config(t, url)), start(t, config(t, url))
+	c := one.as(t, "bank-a")
+	b := newBank(t)
+	s := c.subscribe(t, b, nil)
+	secrets := []webhook.Secret{parseSecret(t, s.GetSecret())}
+
+	stop := make(chan struct{})
+	published := make(chan []string)
+	for _, n := range []*running{one, two} {
+		pub := n.as(t, "publisher")
+		go func() {
+			var ids []string
+			for open := true; open; {
+				e := aboutEmployee(t, "employee.created", id.New("emp"), "DE", 1)
+				if _, err := pub.PublishEvents(t.Context(), &notifierv1.PublishEventsRequest{Events: []*notifierv1.Event{e}}); err != nil {
+					t.Error(err)
+				} else {
+					ids = append(ids, e.GetId())
+				}
+				select {
+				case <-stop:
+					open = false
+				default:
+				}
+			}
+			published <- ids
+		}()
+	}
+	began := time.Now()
+	for range 1000 {
+		// As a receiver does it: it chooses the secret, trusts it, and only then puts it in force.
+		next := webhook.NewSecret()
+		secrets = append([]webhook.Secret{next}, secrets...)
+		secrets = secrets[:min(len(secrets), 11)]
+		if err := b.SetSecrets(secrets...); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.RotateSecret(t.Context(), &notifierv1.RotateSecretRequest{Id: s.GetId(), Secret: next.Reveal()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	took := time.Since(began)
+	close(stop)
+	ids := append(<-published, <-published...)
+	eventually(t, "all have arrived", 30*time.Second, func() bool { return len(b.seen()) >= len(ids) })
+	if !b.has(t, ids) {
+		t.Error("not exactly what was published has arrived")
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.refused) > 0 {
+		t.Errorf("%d of %d requests could not be verified, the first: %v", len(b.refused), b.requests, b.refused[0].Err)
+	}
+	t.Logf("1,000 rotations in %s while %d events were delivered", took.Round(time.Millisecond), len(ids))
 }

@@ -120,10 +120,11 @@ type Store interface {
 	// RevokeKey ends a key and writes the entry that describe makes; a key that has ended already is left as it is.
 	// Errors: ErrNotFound.
 	RevokeKey(ctx context.Context, id string, at time.Time, describe func(Key) audit.Entry) (Key, error)
-	// KeysSince are the keys that were made or revoked after the epoch since, and an epoch that they are not older than.
-	KeysSince(ctx context.Context, since int64) (epoch int64, keys []Key, err error)
-	// Epoch is the present epoch: it grows with every change to a key.
-	Epoch(ctx context.Context) (int64, error)
+	// KeysSince are the keys that were made or revoked after the change since, and the number of a change that they are not
+	// older than.
+	KeysSince(ctx context.Context, since int64) (last int64, keys []Key, err error)
+	// LastChange is the number of the last change: it grows with every change to a key.
+	LastChange(ctx context.Context) (int64, error)
 }
 
 // Sealer encrypts for storage; subject binds the result to what it belongs to.

@@ -37,23 +37,32 @@ type Authenticator struct {
 	static map[[sha256.Size]byte]Caller
 	known  atomic.Pointer[known]
 	mu     sync.Mutex // one refresh at a time
+	wake   chan struct{}
 }
 
-// known are the keys in force at one epoch; immutable.
+// known are the keys in force after one change; immutable.
 type known struct {
-	epoch int64
+	change int64
 	at    time.Time // when the store said so
 	keys  map[[sha256.Size]byte]Key
 }
 
 // NewAuthenticator makes an Authenticator; Run keeps it fresh.
 func NewAuthenticator(store Store, static []StaticKey, log *slog.Logger) *Authenticator {
-	a := &Authenticator{store: store, log: log, static: make(map[[sha256.Size]byte]Caller, len(static))}
+	a := &Authenticator{store: store, log: log, static: make(map[[sha256.Size]byte]Caller, len(static)), wake: make(chan struct{}, 1)}
 	for _, k := range static {
 		a.static[Hash(k.Secret)] = Caller{Name: k.Name, Role: k.Role, Owner: Owner(k.Role, k.Name)}
 	}
-	a.known.Store(&known{epoch: -1})
+	a.known.Store(&known{change: -1})
 	return a
+}
+
+// Wake makes the Authenticator look at the store now.
+func (a *Authenticator) Wake() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
 }
 
 // Run follows the store until ctx ends.
@@ -64,6 +73,7 @@ func (a *Authenticator) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-a.wake:
 		case <-timer.C:
 		}
 		if err := a.Refresh(ctx); err != nil && ctx.Err() == nil {
@@ -144,15 +154,15 @@ func (a *Authenticator) refresh(ctx context.Context, since time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
 	at := time.Now()
-	epoch, err := a.store.Epoch(ctx)
+	last, err := a.store.LastChange(ctx)
 	if err != nil {
 		return fmt.Errorf("refresh API keys: %w", err)
 	}
-	if epoch == was.epoch {
-		a.known.Store(&known{epoch: epoch, at: at, keys: was.keys})
+	if last == was.change {
+		a.known.Store(&known{change: last, at: at, keys: was.keys})
 		return nil
 	}
-	epoch, changed, err := a.store.KeysSince(ctx, was.epoch)
+	last, changed, err := a.store.KeysSince(ctx, was.change)
 	if err != nil {
 		return fmt.Errorf("refresh API keys: %w", err)
 	}
@@ -168,6 +178,6 @@ func (a *Authenticator) refresh(ctx context.Context, since time.Time) error {
 			}
 		}
 	}
-	a.known.Store(&known{epoch: epoch, at: at, keys: keys})
+	a.known.Store(&known{change: last, at: at, keys: keys})
 	return nil
 }

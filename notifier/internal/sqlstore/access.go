@@ -20,12 +20,12 @@ type apiKeyRow struct {
 	Name         string       `db:"name"`
 	Role         string       `db:"role"`
 	Hash         []byte       `db:"hash"`
-	ChangedEpoch int64        `db:"changed_epoch"`
+	Changed      int64        `db:"changed"`
 	CreatedAt    time.Time    `db:"created_at"`
 	RevokedAt    sql.NullTime `db:"revoked_at"`
 }
 
-const apiKeyColumns = `id, name, role, hash, changed_epoch, created_at, revoked_at`
+const apiKeyColumns = `id, name, role, hash, changed, created_at, revoked_at`
 
 func rowToAPIKey(row apiKeyRow) access.Key {
 	k := access.Key{ID: row.ID, Name: row.Name, Role: access.Role(row.Role), CreatedAt: row.CreatedAt.UTC(), RevokedAt: utc(row.RevokedAt)}
@@ -37,7 +37,7 @@ func rowToAPIKey(row apiKeyRow) access.Key {
 func (s *Store) CreateKey(ctx context.Context, k access.Key, r access.Request, e audit.Entry) (before *access.Request, err error) {
 	err = s.db.InTx(ctx, func(tx *sqldb.Tx) error {
 		before = nil
-		epoch, err := newEpoch(ctx, tx)
+		change, err := newChange(ctx, tx)
 		if err != nil {
 			return err
 		}
@@ -48,7 +48,7 @@ func (s *Store) CreateKey(ctx context.Context, k access.Key, r access.Request, e
 			return errNothingChanged
 		}
 		if _, err := tx.NamedExecContext(ctx, `INSERT INTO api_keys (`+apiKeyColumns+`) VALUES (`+named(apiKeyColumns)+`)`, apiKeyRow{
-			ID: k.ID, Name: k.Name, Role: string(k.Role), Hash: k.Hash[:], ChangedEpoch: epoch, CreatedAt: k.CreatedAt,
+			ID: k.ID, Name: k.Name, Role: string(k.Role), Hash: k.Hash[:], Changed: change, CreatedAt: k.CreatedAt,
 		}); err != nil {
 			return keyError(err)
 		}
@@ -107,7 +107,7 @@ func rowsToAPIKeys(rows []apiKeyRow) []access.Key {
 // RevokeKey implements access.Store.
 func (s *Store) RevokeKey(ctx context.Context, id string, at time.Time, describe func(access.Key) audit.Entry) (k access.Key, err error) {
 	err = s.db.InTx(ctx, func(tx *sqldb.Tx) error {
-		epoch, err := newEpoch(ctx, tx)
+		change, err := newChange(ctx, tx)
 		if err != nil {
 			return err
 		}
@@ -119,7 +119,7 @@ func (s *Store) RevokeKey(ctx context.Context, id string, at time.Time, describe
 		}
 		entry := describe(k)
 		k.RevokedAt = at
-		if _, err := tx.ExecContext(ctx, `UPDATE api_keys SET revoked_at = $2, changed_epoch = $3 WHERE id = $1`, id, at, epoch); err != nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE api_keys SET revoked_at = $2, changed = $3 WHERE id = $1`, id, at, change); err != nil {
 			return err
 		}
 		return putAudit(ctx, tx, entry)
@@ -127,14 +127,20 @@ func (s *Store) RevokeKey(ctx context.Context, id string, at time.Time, describe
 	return k, changeError(err)
 }
 
-// KeysSince implements access.Store. As in ChangedSince, the keys may be newer than the epoch.
-func (s *Store) KeysSince(ctx context.Context, since int64) (epoch int64, keys []access.Key, err error) {
-	if epoch, err = s.Epoch(ctx); err != nil {
+// LastChange implements access.Store.
+func (s *Store) LastChange(ctx context.Context) (number int64, err error) {
+	err = s.db.Reader().GetContext(ctx, &number, `SELECT number FROM changes`)
+	return number, err
+}
+
+// KeysSince implements access.Store. As in ChangedSince, the keys may be newer than the number says.
+func (s *Store) KeysSince(ctx context.Context, since int64) (last int64, keys []access.Key, err error) {
+	if last, err = s.LastChange(ctx); err != nil {
 		return 0, nil, err
 	}
 	var rows []apiKeyRow
-	if err := s.db.Reader().SelectContext(ctx, &rows, `SELECT `+apiKeyColumns+` FROM api_keys WHERE changed_epoch > $1`, since); err != nil {
+	if err := s.db.Reader().SelectContext(ctx, &rows, `SELECT `+apiKeyColumns+` FROM api_keys WHERE changed > $1`, since); err != nil {
 		return 0, nil, err
 	}
-	return epoch, rowsToAPIKeys(rows), nil
+	return last, rowsToAPIKeys(rows), nil
 }

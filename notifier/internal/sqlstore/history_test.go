@@ -36,11 +36,11 @@ func employeeEvent(employee string, version int) *event.Event {
 // publish stores events with a delivery to each of the subscriptions.
 func (s opened) publish(t *testing.T, to []string, events ...*event.Event) {
 	t.Helper()
-	epoch, err := s.Epoch(t.Context())
+	mark, err := s.Mark(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &ingest.Batch{Epoch: epoch, At: s.Now(), Calls: []ingest.Call{{Events: len(events), Deliveries: len(events) * len(to)}}, Events: events}
+	b := &ingest.Batch{Epoch: mark.Epoch, At: s.Now(), Calls: []ingest.Call{{Events: len(events), Deliveries: len(events) * len(to)}}, Events: events}
 	for i := range events {
 		for _, sub := range to {
 			b.Deliveries = append(b.Deliveries, ingest.NewDelivery{ID: id.New("dlv"), Event: i, SubscriptionID: sub, Ordered: true})

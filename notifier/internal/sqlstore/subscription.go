@@ -19,27 +19,49 @@ var (
 	_ subscription.Feed  = (*Store)(nil)
 )
 
-// newEpoch begins a change of what events are fanned out by. The lock that it takes on the feed's row puts such changes, and
-// the transactions that store events, one after the other; so it comes first in each.
-func newEpoch(ctx context.Context, tx *sqldb.Tx) (epoch int64, err error) {
-	err = tx.GetContext(ctx, &epoch, `UPDATE feed SET epoch = epoch + 1 WHERE id = 1 RETURNING epoch`)
-	if err != nil {
-		return 0, fmt.Errorf("new epoch: %w", err)
+// newChange begins a change of a subscription or an API key, and numbers it. The lock that it takes puts such changes one after
+// the other, so it comes first in each.
+func newChange(ctx context.Context, tx *sqldb.Tx) (number int64, err error) {
+	if err = tx.GetContext(ctx, &number, `UPDATE changes SET number = number + 1 WHERE id = 1 RETURNING number`); err != nil {
+		return 0, fmt.Errorf("number the change: %w", err)
 	}
-	return epoch, nil
+	if tx.Engine == sqldb.PostgreSQL {
+		// Heard by all replicas when, and only when, this commits.
+		if _, err := tx.ExecContext(ctx, `SELECT pg_notify($1, '')`, changesChannel); err != nil {
+			return 0, fmt.Errorf("announce the change: %w", err)
+		}
+	}
+	return number, nil
 }
 
-// Epoch implements subscription.Feed and access.Store.
-func (s *Store) Epoch(ctx context.Context) (epoch int64, err error) {
-	err = s.db.Reader().GetContext(ctx, &epoch, `SELECT epoch FROM feed WHERE id = 1`)
-	return epoch, err
+const changesChannel = "notifier_changes"
+
+// ListenForChanges calls wake when a replica has changed a subscription or an API key, until ctx ends. It may miss some, and
+// call too often. Wake must not block.
+func (s *Store) ListenForChanges(ctx context.Context, wake func()) error {
+	return s.db.Listen(ctx, changesChannel, func(string) { wake() })
+}
+
+// newEpoch ends all snapshots: events are fanned out by newer ones, once this transaction has committed. It waits for the
+// transactions that are storing events, and they then wait for this one; so it comes late.
+func newEpoch(ctx context.Context, tx *sqldb.Tx) error {
+	if _, err := tx.ExecContext(ctx, `UPDATE feed SET epoch = epoch + 1 WHERE id = 1`); err != nil {
+		return fmt.Errorf("new epoch: %w", err)
+	}
+	return nil
+}
+
+// Mark implements subscription.Feed.
+func (s *Store) Mark(ctx context.Context) (m subscription.Mark, err error) {
+	err = s.db.Reader().QueryRowContext(ctx, `SELECT feed.epoch, changes.number FROM feed, changes`).Scan(&m.Epoch, &m.Change)
+	return m, err
 }
 
 // Create implements subscription.Store.
 func (s *Store) Create(ctx context.Context, r subscription.Record, since *subscription.Since, req access.Request, e audit.Entry) (before *access.Request, err error) {
 	err = s.db.InTx(ctx, func(tx *sqldb.Tx) error {
 		before = nil
-		epoch, err := newEpoch(ctx, tx)
+		change, err := newChange(ctx, tx)
 		if err != nil {
 			return err
 		}
@@ -49,8 +71,11 @@ func (s *Store) Create(ctx context.Context, r subscription.Record, since *subscr
 		if before != nil {
 			return errNothingChanged
 		}
-		row, err := recordToRow(r, epoch)
+		row, err := recordToRow(r, change)
 		if err != nil {
+			return err
+		}
+		if err := newEpoch(ctx, tx); err != nil {
 			return err
 		}
 		if _, err := tx.NamedExecContext(ctx, insertSubscription, row); err != nil {
@@ -83,10 +108,10 @@ func changeError(err error) error {
 	return err
 }
 
-var insertSubscription = `INSERT INTO subscriptions (` + subscriptionColumns + `, changed_epoch) VALUES (` +
-	named(subscriptionColumns) + `, :changed_epoch)`
+var insertSubscription = `INSERT INTO subscriptions (` + subscriptionColumns + `, changed) VALUES (` +
+	named(subscriptionColumns) + `, :changed)`
 
-var updateSubscription = `UPDATE subscriptions SET ` + assignments(subscriptionColumns) + `, changed_epoch = :changed_epoch WHERE id = :id`
+var updateSubscription = `UPDATE subscriptions SET ` + assignments(subscriptionColumns) + `, changed = :changed WHERE id = :id`
 
 func named(columns string) string { return ":" + strings.Join(split(columns), ", :") }
 
@@ -196,7 +221,7 @@ func (s *Store) record(ctx context.Context, q queryer, id string) (subscription.
 func (s *Store) Update(ctx context.Context, id string, req access.Request, fn func(*subscription.Record) (*audit.Entry, error)) (r subscription.Record, before *access.Request, err error) {
 	err = s.db.InTx(ctx, func(tx *sqldb.Tx) error {
 		before = nil
-		epoch, err := newEpoch(ctx, tx)
+		change, err := newChange(ctx, tx)
 		if err != nil {
 			return err
 		}
@@ -220,7 +245,7 @@ func (s *Store) Update(ctx context.Context, id string, req access.Request, fn fu
 		if before != nil {
 			return errNothingChanged
 		}
-		return s.put(ctx, tx, was, r, epoch, *entry)
+		return s.put(ctx, tx, was, r, change, *entry)
 	})
 	if err = changeError(err); err != nil {
 		return subscription.Record{}, nil, err
@@ -229,10 +254,15 @@ func (s *Store) Update(ctx context.Context, id string, req access.Request, fn fu
 }
 
 // put stores what changed of a subscription.
-func (s *Store) put(ctx context.Context, tx *sqldb.Tx, was, r subscription.Record, epoch int64, e audit.Entry) error {
-	row, err := recordToRow(r, epoch)
+func (s *Store) put(ctx context.Context, tx *sqldb.Tx, was, r subscription.Record, change int64, e audit.Entry) error {
+	row, err := recordToRow(r, change)
 	if err != nil {
 		return err
+	}
+	if subscription.Diverts(was, r) {
+		if err := newEpoch(ctx, tx); err != nil {
+			return err
+		}
 	}
 	if _, err := tx.NamedExecContext(ctx, updateSubscription, row); err != nil {
 		return subscriptionError(err)

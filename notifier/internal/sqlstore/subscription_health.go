@@ -14,13 +14,13 @@ import (
 // SetFailing implements subscription.Store.
 func (s *Store) SetFailing(ctx context.Context, id string, since time.Time) error {
 	return changeError(s.db.InTx(ctx, func(tx *sqldb.Tx) error {
-		epoch, err := newEpoch(ctx, tx)
+		change, err := newChange(ctx, tx)
 		if err != nil {
 			return err
 		}
-		done, err := tx.ExecContext(ctx, `UPDATE subscriptions SET failing_since = $2, warned_at = NULL, changed_epoch = $3
+		done, err := tx.ExecContext(ctx, `UPDATE subscriptions SET failing_since = $2, warned_at = NULL, changed = $3
 			WHERE id = $1 AND deleted_at IS NULL AND (failing_since IS NULL) <> ($4 = 1)`,
-			id, nullTime(since), epoch, boolInt(since.IsZero()))
+			id, nullTime(since), change, boolInt(since.IsZero()))
 		if err != nil {
 			return fmt.Errorf("set failing: %w", err)
 		}

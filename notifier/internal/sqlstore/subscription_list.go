@@ -49,28 +49,28 @@ func (s *Store) List(ctx context.Context, q subscription.Query) ([]subscription.
 // changedAtOnce is how many subscriptions are read with their keys at a time.
 const changedAtOnce = 500
 
-// ChangedSince implements subscription.Feed. The epoch is read before the rows, so they may be newer than it says: then they
-// are read once more the next time, and a fan-out under that epoch is refused meanwhile.
-func (s *Store) ChangedSince(ctx context.Context, since int64) (epoch int64, changed []subscription.Record, err error) {
-	if epoch, err = s.Epoch(ctx); err != nil {
-		return 0, nil, err
+// ChangedSince implements subscription.Feed. The mark is read before the rows, so they may be newer than it says: then they
+// are read once more the next time, and a fan-out under its epoch is refused meanwhile.
+func (s *Store) ChangedSince(ctx context.Context, since int64) (mark subscription.Mark, changed []subscription.Record, err error) {
+	if mark, err = s.Mark(ctx); err != nil {
+		return mark, nil, err
 	}
 	after := ""
 	for {
 		var rows []subscriptionRow
-		if err := s.db.Reader().SelectContext(ctx, &rows, `SELECT `+subscriptionColumns+`, changed_epoch FROM subscriptions
-			WHERE changed_epoch > $1 AND id > $2 ORDER BY id LIMIT $3`, since, after, changedAtOnce); err != nil {
-			return 0, nil, err
+		if err := s.db.Reader().SelectContext(ctx, &rows, `SELECT `+subscriptionColumns+` FROM subscriptions
+			WHERE changed > $1 AND id > $2 ORDER BY id LIMIT $3`, since, after, changedAtOnce); err != nil {
+			return mark, nil, err
 		}
 		if len(rows) == 0 {
-			return epoch, changed, nil
+			return mark, changed, nil
 		}
 		var keys []keyRow
 		if err := s.db.Reader().SelectContext(ctx, &keys, `SELECT id, subscription_id, kind, seal_key, sealed, public_key, created_at, expires_at
 			FROM signing_keys WHERE subscription_id >= $1 AND subscription_id <= $2
-			AND subscription_id IN (SELECT id FROM subscriptions WHERE changed_epoch > $3) ORDER BY id DESC`,
+			AND subscription_id IN (SELECT id FROM subscriptions WHERE changed > $3) ORDER BY id DESC`,
 			rows[0].ID, rows[len(rows)-1].ID, since); err != nil {
-			return 0, nil, err
+			return mark, nil, err
 		}
 		of := make(map[string][]subscription.Key, len(rows))
 		for _, k := range keys {
@@ -79,7 +79,7 @@ func (s *Store) ChangedSince(ctx context.Context, since int64) (epoch int64, cha
 		for _, row := range rows {
 			r, err := rowToRecord(row)
 			if err != nil {
-				return 0, nil, fmt.Errorf("read changed subscriptions: %w", err)
+				return mark, nil, fmt.Errorf("read changed subscriptions: %w", err)
 			}
 			r.Keys = of[row.ID]
 			changed = append(changed, r)

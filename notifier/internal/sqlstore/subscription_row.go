@@ -35,7 +35,7 @@ type subscriptionRow struct {
 	Signature      string       `db:"signature"`
 	Labels         string       `db:"labels"`
 	Revision       int64        `db:"revision"`
-	ChangedEpoch   int64        `db:"changed_epoch"`
+	Changed        int64        `db:"changed"`
 	CreatedAt      time.Time    `db:"created_at"`
 	UpdatedAt      time.Time    `db:"updated_at"`
 	VerifiedAt     sql.NullTime `db:"verified_at"`
@@ -74,12 +74,12 @@ func rowToRecord(row subscriptionRow) (subscription.Record, error) {
 	return r, nil
 }
 
-func recordToRow(r subscription.Record, epoch int64) (subscriptionRow, error) {
+func recordToRow(r subscription.Record, change int64) (subscriptionRow, error) {
 	row := subscriptionRow{
 		ID: r.ID, Owner: r.Owner, Name: r.Name, Description: r.Description, Contact: r.Contact, URL: r.URL,
 		Filter: r.Filter, Status: string(r.Status), StatusReason: r.StatusReason, Payload: string(r.Payload), Format: string(r.Format),
 		MaxInFlight: r.MaxInFlight, RatePerSecond: r.RatePerSec, Ordering: string(r.Ordering), Signature: string(r.Signature),
-		Revision: r.Revision, ChangedEpoch: epoch, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		Revision: r.Revision, Changed: change, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 		VerifiedAt: nullTime(r.VerifiedAt), ChallengeDueAt: nullTime(r.Challenge.DueAt),
 		ChallengeTries: r.Challenge.Tries, ChallengeToken: r.Challenge.Token,
 		FailingSince: nullTime(r.FailingSince), DeletedAt: nullTime(r.DeletedAt),

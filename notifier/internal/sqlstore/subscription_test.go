@@ -88,14 +88,14 @@ func TestSubscriptionKeepsEveryField(t *testing.T) {
 		if diff := cmp.Diff(r, got); diff != "" {
 			t.Errorf("stored and read back (-want +got):\n%s", diff)
 		}
-		epoch, changed, err := s.ChangedSince(t.Context(), -1)
+		mark, changed, err := s.ChangedSince(t.Context(), -1)
 		if err != nil || len(changed) != 1 {
 			t.Fatalf("changed since the beginning: %d, %v", len(changed), err)
 		}
 		if diff := cmp.Diff(r, changed[0]); diff != "" {
 			t.Errorf("as changed (-want +got):\n%s", diff)
 		}
-		if _, changed, err = s.ChangedSince(t.Context(), epoch); err != nil || len(changed) != 0 {
+		if _, changed, err = s.ChangedSince(t.Context(), mark.Change); err != nil || len(changed) != 0 {
 			t.Errorf("changed since now: %d, %v", len(changed), err)
 		}
 	})
@@ -171,11 +171,11 @@ func TestARequestIsMadeOnce(t *testing.T) {
 	})
 }
 
-func TestEachChangeMakesAnEpochAndAnAuditEntry(t *testing.T) {
+func TestEachChangeIsNumberedAndAudited(t *testing.T) {
 	eachEngine(t, func(t *testing.T, s opened) {
 		r := record("one")
 		create(t, s, r)
-		before, err := s.Epoch(t.Context())
+		before, err := s.Mark(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,8 +183,8 @@ func TestEachChangeMakesAnEpochAndAnAuditEntry(t *testing.T) {
 		if _, _, err := s.Update(t.Context(), r.ID, access.Request{}, unchanged); err != nil {
 			t.Fatal(err)
 		}
-		if e, _ := s.Epoch(t.Context()); e != before {
-			t.Errorf("an update that changes nothing moved the epoch from %d to %d", before, e)
+		if m, _ := s.Mark(t.Context()); m != before {
+			t.Errorf("an update that changes nothing moved %v to %v", before, m)
 		}
 		got, _, err := s.Update(t.Context(), r.ID, access.Request{}, func(r *subscription.Record) (*audit.Entry, error) {
 			r.Name, r.Revision, r.Labels = "renamed", 2, map[string]string{"new": "1"}
@@ -204,13 +204,24 @@ func TestEachChangeMakesAnEpochAndAnAuditEntry(t *testing.T) {
 		if diff := cmp.Diff(got, stored); diff != "" {
 			t.Errorf("answered and stored (-answer +stored):\n%s", diff)
 		}
-		if e, _ := s.Epoch(t.Context()); e != before+1 {
-			t.Errorf("the epoch is %d after a change, was %d", e, before)
+		if m, _ := s.Mark(t.Context()); m.Change != before.Change+1 || m.Epoch != before.Epoch {
+			t.Errorf("a new name and key moved %v to %v", before, m)
+		}
+		if _, _, err := s.Update(t.Context(), r.ID, access.Request{}, func(r *subscription.Record) (*audit.Entry, error) {
+			r.EventTypes = nil
+			e := entry(r.ID)
+			return &e, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if m, _ := s.Mark(t.Context()); m.Change != before.Change+2 || m.Epoch != before.Epoch+1 {
+			t.Errorf("a change of the types then moved %v to %v", before, m)
 		}
 		entries, err := s.AuditEntries(t.Context(), audit.Query{Resource: r.ID, Limit: 10})
-		if err != nil || len(entries) != 2 {
+		if err != nil || len(entries) != 3 {
 			t.Fatalf("audit: %d entries, %v", len(entries), err)
 		}
+		entries = entries[1:]
 		if entries[0].Action != "Rename" || entries[0].Before["name"] != "one" || entries[1].After["n"] != 1.0 || entries[1].Before != nil {
 			t.Errorf("audit, newest first: %+v", entries)
 		}
@@ -376,14 +387,14 @@ func TestFailingIsNotedAndToldOnce(t *testing.T) {
 		r.FailingSince = time.Time{}
 		create(t, s, r)
 		since := now().Add(-time.Minute)
-		epoch, _ := s.Epoch(t.Context())
+		before, _ := s.Mark(t.Context())
 		for range 2 {
 			if err := s.SetFailing(t.Context(), r.ID, since); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if e, _ := s.Epoch(t.Context()); e != epoch+1 {
-			t.Errorf("noting it twice moved the epoch by %d", e-epoch)
+		if m, _ := s.Mark(t.Context()); m.Change != before.Change+1 || m.Epoch != before.Epoch {
+			t.Errorf("noting it twice moved %v to %v", before, m)
 		}
 		got, err := s.Get(t.Context(), r.ID)
 		if err != nil || !got.FailingSince.Equal(since) || got.Revision != 1 {

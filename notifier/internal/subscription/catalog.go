@@ -16,7 +16,7 @@ import (
 // How closely the Catalog follows the store: changes made by other replicas are in force here within followEvery, and keys
 // end within it of their time.
 const (
-	followEvery   = time.Second
+	followEvery   = 300 * time.Millisecond
 	followTimeout = 5 * time.Second
 	// reopenEvery is how often keys that did not open are tried again.
 	reopenEvery = 10 * time.Second
@@ -31,9 +31,12 @@ type Catalog struct {
 
 	current atomic.Pointer[Snapshot]
 	mu      sync.Mutex // one reload at a time
+	change  int64      // the last one taken over
 	records map[string]Record
 	// turns are when a target must be made anew though its record has not changed: a key ends, or did not open.
 	turns map[string]time.Time
+
+	wake chan struct{}
 
 	watch   sync.Mutex
 	changed chan struct{}
@@ -54,8 +57,8 @@ func NewCatalog(feed Feed, sealer access.Sealer, compile func(filter string) (fu
 		now = access.Now
 	}
 	c := &Catalog{
-		feed: feed, opener: opener{sealer, compile, log}, now: now, log: log,
-		records: map[string]Record{}, turns: map[string]time.Time{}, changed: make(chan struct{}),
+		change: -1, feed: feed, opener: opener{sealer, compile, log}, now: now, log: log,
+		records: map[string]Record{}, turns: map[string]time.Time{}, wake: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	c.current.Store(&Snapshot{Epoch: -1, Targets: map[string]*Target{}})
 	return c
@@ -71,6 +74,14 @@ func (c *Catalog) Changed() <-chan struct{} {
 	return c.changed
 }
 
+// Wake makes the Catalog look at the store now.
+func (c *Catalog) Wake() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
 // Run follows the store until ctx ends.
 func (c *Catalog) Run(ctx context.Context) error {
 	timer := time.NewTimer(followEvery)
@@ -79,6 +90,7 @@ func (c *Catalog) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-c.wake:
 		case <-timer.C:
 		}
 		if _, err := c.Reload(ctx); err != nil && ctx.Err() == nil {
@@ -96,21 +108,22 @@ func (c *Catalog) Reload(ctx context.Context) (*Snapshot, error) {
 	ctx, cancel := context.WithTimeout(ctx, followTimeout)
 	defer cancel()
 	was := c.current.Load()
-	epoch, err := c.feed.Epoch(ctx)
+	mark, err := c.feed.Mark(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reload subscriptions: %w", err)
 	}
 	var changed []Record
-	if epoch != was.Epoch {
-		if epoch, changed, err = c.feed.ChangedSince(ctx, was.Epoch); err != nil {
+	if mark.Change != c.change {
+		if mark, changed, err = c.feed.ChangedSince(ctx, c.change); err != nil {
 			return nil, fmt.Errorf("reload subscriptions: %w", err)
 		}
 	}
 	changed = append(changed, c.due(c.now(), changed)...)
-	if epoch == was.Epoch && len(changed) == 0 {
+	if mark.Epoch == was.Epoch && len(changed) == 0 {
+		c.change = mark.Change
 		return was, nil
 	}
-	next := &Snapshot{Epoch: epoch, Targets: was.Targets}
+	next := &Snapshot{Epoch: mark.Epoch, Targets: was.Targets}
 	if len(changed) > 0 {
 		next.Targets = maps.Clone(was.Targets)
 		for _, r := range changed {
@@ -119,6 +132,7 @@ func (c *Catalog) Reload(ctx context.Context) (*Snapshot, error) {
 			}
 		}
 	}
+	c.change = mark.Change
 	c.current.Store(next)
 	c.tell()
 	return next, nil

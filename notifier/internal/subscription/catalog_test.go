@@ -20,10 +20,10 @@ type counted struct {
 	read int
 }
 
-func (c *counted) ChangedSince(ctx context.Context, since int64) (int64, []subscription.Record, error) {
-	epoch, changed, err := c.Feed.ChangedSince(ctx, since)
+func (c *counted) ChangedSince(ctx context.Context, since int64) (subscription.Mark, []subscription.Record, error) {
+	mark, changed, err := c.Feed.ChangedSince(ctx, since)
 	c.read += len(changed)
-	return epoch, changed, err
+	return mark, changed, err
 }
 
 func TestTheCatalogFollowsTheStore(t *testing.T) {

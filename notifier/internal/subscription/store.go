@@ -2,14 +2,15 @@ package subscription
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"hirewire.dev/notifier/internal/access"
 	"hirewire.dev/notifier/internal/audit"
 )
 
-// Store keeps subscriptions. Every change makes a new epoch of the feed in its own transaction, so that no event is fanned out
-// by what was true before. Implementations are safe for concurrent use.
+// Store keeps subscriptions. Every change is numbered, in the order of commits; one that Diverts also makes a new epoch of the
+// feed in its transaction, so that no event is fanned out by what was true before. Implementations are safe for concurrent use.
 type Store interface {
 	// Create stores the subscription with its keys, the replay of past events that it asks for, the request and the audit
 	// entry: all or nothing. If the request was made before it stores nothing and answers with the request as it was then.
@@ -31,10 +32,10 @@ type Store interface {
 	// until the lease ends.
 	ClaimChallenges(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]Record, error)
 	// PostponeChallenge says when a claimed challenge is due next, and why it is not ACTIVE. It changes nothing if the
-	// token is not the latest, and makes no new epoch: no event goes elsewhere for it.
+	// token is not the latest, and is not numbered: nobody has to know.
 	PostponeChallenge(ctx context.Context, id string, c Challenge, reason string) error
-	// SetFailing notes since when a subscription has had nothing but failures; the zero time: it is well. It makes a new epoch,
-	// so that every replica knows, but no new revision.
+	// SetFailing notes since when a subscription has had nothing but failures; the zero time: it is well. It is
+	// numbered, so that every replica knows, but makes no new revision.
 	SetFailing(ctx context.Context, id string, since time.Time) error
 	// Warned notes that the owner of a subscription that has been failing since then is told; false if somebody did before.
 	Warned(ctx context.Context, id string, since, at time.Time) (first bool, err error)
@@ -47,11 +48,27 @@ type Store interface {
 
 // Feed is what the Catalog follows.
 type Feed interface {
-	// Epoch is the present epoch.
-	Epoch(ctx context.Context) (int64, error)
-	// ChangedSince are the subscriptions that changed after the epoch since, deleted ones included, and an epoch that they
-	// are not older than.
-	ChangedSince(ctx context.Context, since int64) (epoch int64, changed []Record, err error)
+	// Mark is where the feed is now.
+	Mark(ctx context.Context) (Mark, error)
+	// ChangedSince are the subscriptions that changed after the change since, deleted ones included, and a mark that they are
+	// not older than.
+	ChangedSince(ctx context.Context, since int64) (Mark, []Record, error)
+}
+
+// Mark is a point in the history of changes.
+type Mark struct {
+	// Epoch is the feed's.
+	Epoch int64
+	// Change is the number of the last change.
+	Change int64
+}
+
+// Diverts says whether a change makes other events, or other receivers, of what is published: such a change waits for the
+// events that are being stored, and the next ones are fanned out in its knowledge. A new secret, a new name or an answered
+// challenge does not.
+func Diverts(was, is Record) bool {
+	return was.URL != is.URL || was.Filter != is.Filter || !slices.Equal(was.EventTypes, is.EventTypes) ||
+		was.Ordering != is.Ordering || was.DeletedAt != is.DeletedAt || was.Status == Active && is.Status != Active
 }
 
 // Query chooses subscriptions.

@@ -1,7 +1,16 @@
 -- Who is told, who may call, and who changed what.
 
--- changed_epoch is the feed's epoch at the last change: replicas read only what is newer than what they have. A deleted
--- subscription stays, without its keys, for as long as deliveries refer to it.
+-- changes is one row. Every change of a subscription or an API key adds to its number first: the lock on the row makes
+-- numbers follow the order of commits, and replicas read only what is newer than what they have. The feed's epoch is moved
+-- by those changes alone that events must not be fanned out in ignorance of.
+CREATE TABLE changes (
+    id     integer PRIMARY KEY CHECK (id = 1),
+    number bigint  NOT NULL
+);
+INSERT INTO changes (id, number) VALUES (1, 1);
+
+-- changed is the number of the last change. A deleted subscription stays, without its keys, for as long as deliveries refer
+-- to it.
 CREATE TABLE subscriptions (
     id                  text        NOT NULL PRIMARY KEY,
     owner               text        NOT NULL,
@@ -22,7 +31,7 @@ CREATE TABLE subscriptions (
     signature           text        NOT NULL,
     labels              text        NOT NULL, -- JSON
     revision            bigint      NOT NULL,
-    changed_epoch       bigint      NOT NULL,
+    changed             bigint      NOT NULL,
     created_at          timestamptz NOT NULL,
     updated_at          timestamptz NOT NULL,
     verified_at         timestamptz,
@@ -35,7 +44,7 @@ CREATE TABLE subscriptions (
     cancelled           boolean     NOT NULL DEFAULT false -- a deleted one's pending deliveries are all cancelled
 );
 CREATE UNIQUE INDEX subscriptions_name ON subscriptions (owner, name) WHERE deleted_at IS NULL;
-CREATE INDEX subscriptions_changed ON subscriptions (changed_epoch);
+CREATE INDEX subscriptions_changed ON subscriptions (changed);
 CREATE INDEX subscriptions_challenge ON subscriptions (challenge_due_at) WHERE challenge_due_at IS NOT NULL;
 CREATE INDEX subscriptions_deleted ON subscriptions (deleted_at) WHERE deleted_at IS NOT NULL;
 
@@ -88,13 +97,13 @@ CREATE TABLE api_keys (
     name          text        NOT NULL,
     role          text        NOT NULL,
     hash          bytea       NOT NULL,
-    changed_epoch bigint      NOT NULL,
+    changed       bigint      NOT NULL,
     created_at    timestamptz NOT NULL,
     revoked_at    timestamptz
 );
 CREATE UNIQUE INDEX api_keys_name ON api_keys (name) WHERE revoked_at IS NULL;
 CREATE UNIQUE INDEX api_keys_hash ON api_keys (hash);
-CREATE INDEX api_keys_changed ON api_keys (changed_epoch);
+CREATE INDEX api_keys_changed ON api_keys (changed);
 
 CREATE TABLE audit_entries (
     id           text        NOT NULL PRIMARY KEY,
