@@ -18,6 +18,8 @@ type Waiting struct {
 	SubscriptionID string
 	// Wait is the time until it is due.
 	Wait time.Duration
+	// Blocked says that it waits for an earlier one of its employee.
+	Blocked bool
 }
 
 // Reserve grants places in the lanes, and gives the token to lease with; 0, and no places, when there is none. It must be
@@ -61,6 +63,9 @@ func (d *Dispatcher) Accept(token int64, places []Places, leased []Leased, waiti
 		l := d.lanes[waiting[i].SubscriptionID]
 		switch {
 		case l == nil:
+		case waiting[i].Blocked:
+			l.linedUp = now
+			d.dueAt(l, now.Add(BlockedFor))
 		case waiting[i].Wait > 0:
 			d.dueAt(l, now.Add(waiting[i].Wait))
 		default:

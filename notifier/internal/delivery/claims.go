@@ -130,7 +130,7 @@ func (d *Dispatcher) takeClaimed(token int64, claimed []Leased, fullOf []string,
 		l := d.lanes[item.SubscriptionID]
 		switch {
 		case item.Event == nil: // its payload is gone: there is nothing to send
-			d.ends.add(Finished{Leased: item, Status: Cancelled, Ordered: l != nil && l.target != nil && ordered(l.target)})
+			d.ends.add(Finished{Leased: item, Status: Cancelled, Ordered: l != nil && l.target != nil && ordered(l.target)}, false)
 		case l == nil || d.stopping || !l.open():
 			d.ends.release(Released{ID: item.ID, Token: item.Token})
 		default:

@@ -24,7 +24,7 @@ func TestDelivers(t *testing.T) {
 			return answer(204)
 		}, a)
 		r.publish(a, "emp_1", "emp_2")
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond)
 		r.want(0, 2, 0)
 		if len(r.results) != 2 || r.results[0].Delivery.Status != delivery.Delivered || r.results[0].Attempt.Number != 1 {
 			t.Errorf("results %+v", r.results)

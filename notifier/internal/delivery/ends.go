@@ -16,6 +16,7 @@ type ends struct {
 	mu       sync.Mutex
 	finished []Finished
 	released []Released
+	hurry    bool // somebody waits in line for one of them
 	closing  bool
 }
 
@@ -24,12 +25,15 @@ const atOnce = 1024
 
 func (e *ends) init() { e.soon, e.drained = make(chan struct{}, 1), make(chan struct{}) }
 
-func (e *ends) add(f Finished) {
+// add has an end stored; hurry: somebody waits for it.
+func (e *ends) add(f Finished, hurry bool) {
 	e.mu.Lock()
 	e.finished = append(e.finished, f)
 	n := len(e.finished)
+	first := hurry && !e.hurry
+	e.hurry = e.hurry || hurry
 	e.mu.Unlock()
-	if n == 1 || n == atOnce/2 {
+	if n == 1 || n == atOnce/2 || first {
 		poke(e.soon)
 	}
 }
@@ -48,6 +52,7 @@ func (e *ends) release(r Released) {
 func (e *ends) take(spare []Finished) (finished []Finished, released []Released, closing bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.hurry = false
 	if len(e.finished) <= atOnce {
 		finished, e.finished = e.finished, spare[:0]
 	} else {
@@ -65,6 +70,12 @@ func (e *ends) many() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return len(e.finished) >= atOnce/2 || e.closing
+}
+
+func (e *ends) urgent() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.hurry
 }
 
 // drain waits until everything is stored, or given up.
@@ -104,12 +115,18 @@ func (d *Dispatcher) storeEnds(ctx context.Context) {
 	}
 }
 
-// gather waits a little for more when there was something to store just now: many in one statement cost little more than
-// one.
+// quiet is how many times FlushEvery without anything to store make a lone end one to store at once.
+const quiet = 10
+
+// gather waits a little for more while there is something to store again and again: many in one statement cost little more
+// than one. Where somebody waits in line for an end it waits less.
 func (d *Dispatcher) gather(ctx context.Context, last time.Time) {
-	wait := d.conf.FlushEvery - time.Since(last)
-	if wait <= 0 {
+	if time.Since(last) > quiet*d.conf.FlushEvery {
 		return
+	}
+	wait := d.conf.FlushEvery
+	if d.ends.urgent() {
+		wait = min(wait, urgently)
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -120,9 +137,15 @@ func (d *Dispatcher) gather(ctx context.Context, last time.Time) {
 		case <-timer.C:
 			return
 		case <-d.ends.soon:
+			if d.ends.urgent() {
+				timer.Reset(urgently)
+			}
 		}
 	}
 }
+
+// urgently is how long ends are gathered that others wait for.
+const urgently = 2 * time.Millisecond
 
 // storeFinished stores a batch, however long that takes; false if ctx ended before. A batch that the store refuses is
 // halved until the one that it refuses is found, and left alone: it stays leased, and so is parked, until this process ends.
@@ -206,6 +229,7 @@ func (d *Dispatcher) stored(ctx context.Context, batch []Finished, held []bool, 
 	for _, id := range woken {
 		if l := d.lanes[id]; l != nil {
 			l.claim = true
+			l.linedUp = now
 			poke(d.claimSoon)
 		}
 	}

@@ -25,8 +25,9 @@ type lane struct {
 	throttles int                  // in a row
 	gone      *subscription.Target // who answered 410; the snapshot does not show it yet
 
-	ready     bool // in the dispatcher's round
-	claim     bool // something may be due in the store
+	linedUp   time.Time // when something was last seen to wait in line for something earlier
+	ready     bool      // in the dispatcher's round
+	claim     bool      // something may be due in the store
 	claimedAt time.Time
 	dueTimes  []time.Time // when something will be, the soonest first
 	timer     int         // its place among the timers, from 1; 0: none

@@ -135,12 +135,12 @@ func (d *Dispatcher) finish(ctx context.Context, j *job, a Attempt, mine chan jo
 	if ctx.Err() != nil && decision.Status == Pending {
 		decision.Wait = 0 // cut short by the end of this process: another may try at once
 	}
-	d.ends.add(Finished{
-		Leased: j.item, Attempt: a, Status: decision.Status, Wait: decision.Wait, Ordered: ordered(j.target),
-	})
 	now := time.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.ends.add(Finished{
+		Leased: j.item, Attempt: a, Status: decision.Status, Wait: decision.Wait, Ordered: ordered(j.target),
+	}, now.Sub(j.lane.linedUp) < BlockedFor)
 	d.settle(j, a, decision, now)
 	if next, ok = d.pick(now); ok {
 		d.assign(now)

@@ -148,7 +148,7 @@ func (f *fanout) outcome() (leased []delivery.Leased, waiting []delivery.Waiting
 		case Queued:
 			waiting = append(waiting, delivery.Waiting{SubscriptionID: d.SubscriptionID, Wait: d.Wait})
 		case Blocked:
-			waiting = append(waiting, delivery.Waiting{SubscriptionID: d.SubscriptionID, Wait: delivery.BlockedFor})
+			waiting = append(waiting, delivery.Waiting{SubscriptionID: d.SubscriptionID, Blocked: true})
 		case Absent:
 		}
 	}

@@ -85,16 +85,14 @@ func finished(batch *ingest.Batch) []delivery.Finished {
 
 // BenchmarkPublishAndFinish is the database's whole work for a delivery that goes well: an operation is one event.
 func BenchmarkPublishAndFinish(b *testing.B) {
-	for _, subscriptions := range []int{1, 3} {
-		b.Run(fmt.Sprintf("subscriptions=%d", subscriptions), func(b *testing.B) {
+	for _, c := range []struct{ batch, subscriptions int }{{1, 1}, {64, 1}, {64, 3}} {
+		b.Run(fmt.Sprintf("batch=%d/subscriptions=%d", c.batch, c.subscriptions), func(b *testing.B) {
 			onEngines(b, func(b *testing.B, s *sqlstore.Store) {
-				for n := 0; n < b.N; n += 64 {
+				for n := 0; n < b.N; n += c.batch {
 					b.StopTimer()
-					batch := benchBatch(64, subscriptions, true)
+					batch := benchBatch(c.batch, c.subscriptions, true)
 					b.StartTimer()
-					if stored, err := s.Publish(b.Context(), batch); err != nil || !stored {
-						b.Fatal(stored, err)
-					}
+					store(b, s, batch)
 					finishAll(b, s, finished(batch))
 				}
 			})
@@ -108,9 +106,7 @@ func BenchmarkPublish(b *testing.B) {
 			b.StopTimer()
 			batch := benchBatch(64, 1, true)
 			b.StartTimer()
-			if stored, err := s.Publish(b.Context(), batch); err != nil || !stored {
-				b.Fatal(stored, err)
-			}
+			store(b, s, batch)
 		}
 	})
 }
