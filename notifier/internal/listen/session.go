@@ -178,7 +178,7 @@ func (s *Session) ack(a Ack) error {
 // end decides what follows from an attempt, as for any delivery.
 func (s *Session) end(it *item, a delivery.Attempt, now time.Time) {
 	it.expires = time.Time{}
-	d := delivery.Next(a, s.service.conf.Schedule, it.tried, rand.Float64())
+	d := delivery.Next(a, s.service.conf.Schedule, it.tried, rand.Float64()) //nolint:gosec // Jitter is no secret.
 	if d.Status != delivery.Pending {
 		it.done = true
 		return
