@@ -41,8 +41,8 @@ type Config struct {
 	// arrival. Default: no key, so no order.
 	Subject func(webhook.Event) (Subject, error)
 
-	// Workers is how many transactions apply events at the same time. Default 2
-	// on PostgreSQL; on SQLite it is always 1.
+	// Workers is how many transactions apply events at the same time. Default 2;
+	// on SQLite, where only their Prepare can overlap, 1.
 	Workers int
 	// MaxBatch is how many events one transaction stores or applies. Default 256.
 	MaxBatch int
@@ -115,7 +115,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Subject = func(webhook.Event) (Subject, error) { return Subject{}, nil }
 	}
 	if c.Dialect == SQLite {
-		c.Workers = 1
+		orDefault(&c.Workers, 1)
 	}
 	orDefault(&c.Workers, 2)
 	orDefault(&c.MaxBatch, 256)

@@ -87,7 +87,7 @@ func (w *world) boot(i int) error {
 		return err
 	}
 	box, err := inbox.New(inbox.Config{
-		DB: db, Dialect: inbox.SQLite, Subject: subject, Prepare: w.prepare, Handle: w.handle, MaxQueued: 4, MaxBatch: 3,
+		DB: db, Dialect: inbox.SQLite, Subject: subject, Prepare: w.prepare, Handle: w.handle, Workers: 2, MaxQueued: 4, MaxBatch: 3,
 		Backoff: func(n int) time.Duration { return time.Duration(n) * time.Second },
 	})
 	if err != nil {
