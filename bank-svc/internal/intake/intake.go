@@ -34,6 +34,8 @@ type Source interface {
 type Store interface {
 	// Current reads the accounts of employees, by employee, outside any transaction.
 	Current(ctx context.Context, employeeIDs []string) (map[string]account.Account, error)
+	// Reserve gets ready for up to n new accounts. Apply does without, too.
+	Reserve(ctx context.Context, n int) error
 	// Apply applies changes in their order, within the transaction. One whose outcome is Fetch was not applied.
 	Apply(ctx context.Context, tx *sql.Tx, changes []account.Change) ([]sqlstore.Outcome, error)
 }
@@ -73,6 +75,7 @@ type note struct {
 func (i *Intake) Prepare(ctx context.Context, events []*inbox.Event) {
 	notes := make([]*note, len(events))
 	var ask []string // employees whose accounts decide whether to fetch
+	fresh := 0       // employees who are probably new
 	for at, e := range events {
 		c, err := event.Parse(e.Event)
 		switch {
@@ -88,6 +91,12 @@ func (i *Intake) Prepare(ctx context.Context, events []*inbox.Event) {
 		if c.State == nil || c.Version != 1 {
 			ask = append(ask, c.EmployeeID)
 		}
+		if c.Version == 1 {
+			fresh++
+		}
+	}
+	if fresh > 0 {
+		_ = i.store.Reserve(ctx, fresh) // what is wrong with the database shows when it is written to
 	}
 	if len(ask) == 0 {
 		return

@@ -36,6 +36,8 @@ func (s *store) Current(_ context.Context, ids []string) (map[string]account.Acc
 	return found, s.down
 }
 
+func (s *store) Reserve(context.Context, int) error { return s.down }
+
 func (s *store) Apply(_ context.Context, _ *sql.Tx, changes []account.Change) ([]sqlstore.Outcome, error) {
 	out := make([]sqlstore.Outcome, len(changes))
 	for i, c := range changes {

@@ -39,11 +39,17 @@ func (s *Store) Current(ctx context.Context, employeeIDs []string) (map[string]a
 	return s.current(ctx, s.db.Reader(), employeeIDs, "")
 }
 
-// current reads the accounts and tombstones of employees, by employee. In a transaction, lock holds them.
+// lockRows makes current hold the rows until the end of the transaction.
+const lockRows = " FOR UPDATE"
+
+// currentQuery reads in always the same order, so that two transactions wait for each other instead of deadlocking.
+func (s *Store) currentQuery(lock string) string {
+	return s.db.SQL(`SELECT ` + accountColumns + ` FROM accounts WHERE employee_id IN ` + s.inList("$1") + ` ORDER BY employee_id` + lock)
+}
+
+// current reads the accounts and tombstones of employees, by employee; lock is lockRows or nothing.
 func (s *Store) current(ctx context.Context, q querier, employeeIDs []string, lock string) (map[string]account.Account, error) {
-	// Always in the same order, so that two transactions wait for each other instead of deadlocking.
-	rows, err := s.hot(ctx, q, s.db.SQL(`SELECT `+accountColumns+` FROM accounts WHERE employee_id IN `+s.inList("$1")+
-		` ORDER BY employee_id`+lock), s.list(employeeIDs))
+	rows, err := s.hot(ctx, q, s.currentQuery(lock), s.list(employeeIDs))
 	if err != nil {
 		return nil, fmt.Errorf("read accounts: %w", err)
 	}
@@ -86,7 +92,7 @@ func (s *Store) apply(ctx context.Context, tx querier, employeeIDs []string, fre
 		seen := map[string]account.Account{}
 		if !fresh || round > 0 || s.db.Engine != sqldb.PostgreSQL {
 			var err error
-			if seen, err = s.current(ctx, tx, distinct(employeeIDs, open), " FOR UPDATE"); err != nil {
+			if seen, err = s.current(ctx, tx, distinct(employeeIDs, open), lockRows); err != nil {
 				return nil, err
 			}
 		}

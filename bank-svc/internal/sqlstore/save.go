@@ -80,7 +80,7 @@ func (b *batch) pick(employeeIDs []string) []account.Account {
 	return all
 }
 
-// number gives account numbers to the accounts that have none. The row of the serial stays locked until the commit.
+// number gives account numbers to the accounts that have none.
 func (s *Store) number(ctx context.Context, tx querier, b *batch) error {
 	var need []string
 	for e := range b.dirty {
@@ -92,18 +92,21 @@ func (s *Store) number(ctx context.Context, tx querier, b *batch) error {
 		return nil
 	}
 	slices.Sort(need)
-	rows, err := s.hot(ctx, tx, `UPDATE bank SET last_serial = last_serial + $1 RETURNING last_serial`, len(need))
-	if err != nil {
-		return fmt.Errorf("take account numbers: %w", err)
-	}
-	last, err := one[int64](rows)
-	if err != nil {
-		return fmt.Errorf("take account numbers: %w", err)
+	numbers := s.serials.take(len(need))
+	if short := len(need) - len(numbers); short > 0 {
+		r, err := s.takeSerials(ctx, tx, short)
+		if err != nil {
+			return err
+		}
+		for n := r.from; n < r.to; n++ {
+			numbers = append(numbers, n)
+		}
 	}
 	for i, e := range need {
 		a := b.current[e]
-		if a.Number, err = s.issuer.Number(last - int64(len(need)-1-i)); err != nil {
-			return fmt.Errorf("take account numbers: %w", err)
+		var err error
+		if a.Number, err = s.issuer.Number(numbers[i]); err != nil {
+			return fmt.Errorf("number accounts: %w", err)
 		}
 		b.current[e] = a
 	}
@@ -148,18 +151,22 @@ func (s *Store) update(ctx context.Context, tx querier, all []account.Account, a
 	return nil
 }
 
+const (
+	insertInto = `INSERT INTO accounts (employee_id, account_number, holder_name, currency, status, employee_version, opened_by_event_id,
+		id, created_at, updated_at) `
+	// insertMany is PostgreSQL's.
+	insertMany = insertInto + `SELECT n.*, $9::timestamptz, $9::timestamptz
+		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[]) AS n
+		ON CONFLICT (employee_id) DO NOTHING RETURNING employee_id`
+)
+
 func (s *Store) insert(ctx context.Context, tx querier, all []account.Account, at time.Time) (lost map[string]bool, err error) {
 	if len(all) == 0 {
 		return nil, nil
 	}
-	const into = `INSERT INTO accounts (employee_id, account_number, holder_name, currency, status, employee_version, opened_by_event_id,
-		id, created_at, updated_at) `
 	if s.db.Engine == sqldb.PostgreSQL {
 		c := columns(all)
-		rows, err := s.hot(ctx, tx, into+
-			`SELECT n.*, $9::timestamptz, $9::timestamptz FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[]) AS n
-			ON CONFLICT (employee_id) DO NOTHING RETURNING employee_id`,
-			c.employees, c.numbers, c.holders, c.currencies, c.statuses, c.versions, c.openedBy, c.ids, at)
+		rows, err := s.hot(ctx, tx, insertMany, c.employees, c.numbers, c.holders, c.currencies, c.statuses, c.versions, c.openedBy, c.ids, at)
 		if err != nil {
 			return nil, err
 		}
@@ -174,7 +181,7 @@ func (s *Store) insert(ctx context.Context, tx querier, all []account.Account, a
 			args = append(args, a.EmployeeID, null(a.Number), a.HolderName, a.Currency, string(a.Status), a.EmployeeVersion,
 				a.OpenedByEventID, a.ID, at, at)
 		}
-		if _, err := tx.ExecContext(ctx, into+values(width, len(chunk)), args...); err != nil {
+		if _, err := tx.ExecContext(ctx, insertInto+values(width, len(chunk)), args...); err != nil {
 			return nil, err
 		}
 	}

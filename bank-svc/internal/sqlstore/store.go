@@ -24,6 +24,7 @@ var migrations embed.FS
 type Store struct {
 	db       *sqldb.DB
 	issuer   *iban.Issuer
+	serials  serials
 	prepared sync.Map // query → *sql.Stmt, for as long as the database is open
 }
 
@@ -51,23 +52,30 @@ type preparer interface {
 }
 
 // hot runs a query of the path that every event takes. On PostgreSQL it is prepared once for each connection, which saves a
-// round trip and the planning. On SQLite the one connection is the transaction's, and there is nothing to prepare with.
+// round trip and the planning, if prepare has been called for it: a transaction that wanted another connection to prepare
+// with could wait for ever for one.
 func (s *Store) hot(ctx context.Context, q querier, query string, args ...any) (*sql.Rows, error) {
-	tx, ok := q.(preparer)
-	if !ok || s.db.Engine != sqldb.PostgreSQL {
-		return q.QueryContext(ctx, query, args...)
-	}
-	stmt, ok := s.prepared.Load(query)
-	if !ok {
-		made, err := s.db.PrepareContext(ctx, query)
-		if err != nil {
-			return nil, err
-		}
-		if stmt, ok = s.prepared.LoadOrStore(query, made); ok {
-			_ = made.Close() //nolint:sqlclosecheck // Somebody else was first; the other one stays open with the database.
+	if tx, ok := q.(preparer); ok {
+		if stmt, ok := s.prepared.Load(query); ok {
+			return tx.StmtContext(ctx, stmt.(*sql.Stmt)).QueryContext(ctx, args...) //nolint:forcetypeassert,sqlclosecheck // Nothing else is stored; the transaction closes its statements.
 		}
 	}
-	return tx.StmtContext(ctx, stmt.(*sql.Stmt)).QueryContext(ctx, args...) //nolint:forcetypeassert,sqlclosecheck // Nothing else is stored; the transaction closes its statements.
+	return q.QueryContext(ctx, query, args...)
+}
+
+// prepare gets a query ready for hot; not within a transaction.
+func (s *Store) prepare(ctx context.Context, query string) error {
+	if _, ok := s.prepared.Load(query); ok {
+		return nil
+	}
+	stmt, err := s.db.PrepareContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	if _, ok := s.prepared.LoadOrStore(query, stmt); ok {
+		return stmt.Close() //nolint:sqlclosecheck // Somebody else was first; the other one stays open with the database.
+	}
+	return nil
 }
 
 // list passes texts as one parameter, which inList reads.

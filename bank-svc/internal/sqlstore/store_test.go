@@ -193,6 +193,36 @@ func TestTerminationAndCreationRace(t *testing.T) {
 	})
 }
 
+func TestReservedNumbersAreUsedOnce(t *testing.T) {
+	run(t, func(t *testing.T, s *Store) {
+		other := New(s.db, s.issuer) // another process
+		var wg sync.WaitGroup
+		for i := range 40 {
+			wg.Go(func() {
+				from := []*Store{s, other}[i%2]
+				if i%4 < 2 {
+					if err := from.Reserve(t.Context(), 3); err != nil {
+						t.Error(err)
+					}
+				}
+				apply(t, from, created("evt_1", id.New("emp"), "Ada"), created("evt_2", id.New("emp"), "Bo"), created("evt_3", id.New("emp"), "Cy"))
+			})
+		}
+		wg.Wait()
+		all, err := s.Accounts(t.Context(), AccountFilter{}, "", 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		numbers := map[string]bool{}
+		for _, a := range all {
+			numbers[a.Number] = true
+		}
+		if len(all) != 120 || len(numbers) != 120 {
+			t.Errorf("%d accounts with %d numbers", len(all), len(numbers))
+		}
+	})
+}
+
 func TestAccountsPage(t *testing.T) {
 	run(t, func(t *testing.T, s *Store) {
 		var changes []account.Change
