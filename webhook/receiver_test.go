@@ -441,6 +441,21 @@ func TestReceiverSaysUnavailable(t *testing.T) {
 	}
 }
 
+// A store that kept an event without understanding it says so, and the sender
+// is answered as if the receiver had found out.
+func TestReceiverQuarantinesForTheStore(t *testing.T) {
+	b := newBench(t)
+	b.storeErr = fmt.Errorf("%w: no employee id", webhook.ErrQuarantined)
+	res := b.raw(t, wire("POST", path, signed(t, time.Now(), goodBody, b.secret)))
+	if res.status != http.StatusAccepted || res.body != `{"status":"accepted"}` {
+		t.Errorf("answer %+v", res)
+	}
+	_, observed := b.take()
+	if o := observed[0]; o.Outcome != webhook.Quarantined || o.Reason != webhook.ReasonNotUnderstood || o.Err == nil {
+		t.Errorf("observed %+v", o)
+	}
+}
+
 func TestReceiverBoundsTheStore(t *testing.T) {
 	b := newBench(t, func(c *webhook.ReceiverConfig) {
 		c.StoreTimeout = 20 * time.Millisecond
