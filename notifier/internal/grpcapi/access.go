@@ -20,7 +20,7 @@ type APIKeys struct {
 func NewAPIKeys(keys *access.Service) *APIKeys { return &APIKeys{keys: keys} }
 
 // CreateApiKey implements notifierv1.ApiKeyServiceServer.
-func (s *APIKeys) CreateApiKey(ctx context.Context, req *notifierv1.CreateApiKeyRequest) (*notifierv1.ApiKey, error) { //nolint:revive // The name is generated.
+func (s *APIKeys) CreateApiKey(ctx context.Context, req *notifierv1.CreateApiKeyRequest) (*notifierv1.ApiKey, error) {
 	k, secret, err := s.keys.Create(ctx, caller(ctx), access.NewKey{
 		Name: req.GetApiKey().GetName(), Role: protoToRole[req.GetApiKey().GetRole()],
 		Secret: req.GetApiKey().GetSecret(), RequestID: req.GetRequestId(),
@@ -34,7 +34,7 @@ func (s *APIKeys) CreateApiKey(ctx context.Context, req *notifierv1.CreateApiKey
 }
 
 // ListApiKeys implements notifierv1.ApiKeyServiceServer.
-func (s *APIKeys) ListApiKeys(ctx context.Context, req *notifierv1.ListApiKeysRequest) (*notifierv1.ListApiKeysResponse, error) { //nolint:revive // The name is generated.
+func (s *APIKeys) ListApiKeys(ctx context.Context, req *notifierv1.ListApiKeysRequest) (*notifierv1.ListApiKeysResponse, error) {
 	after, err := parsePageToken("keys", req.GetPageToken(), func(at string) bool { return id.Valid("key", at) })
 	if err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func (s *APIKeys) ListApiKeys(ctx context.Context, req *notifierv1.ListApiKeysRe
 }
 
 // RevokeApiKey implements notifierv1.ApiKeyServiceServer.
-func (s *APIKeys) RevokeApiKey(ctx context.Context, req *notifierv1.RevokeApiKeyRequest) (*notifierv1.ApiKey, error) { //nolint:revive // The name is generated.
+func (s *APIKeys) RevokeApiKey(ctx context.Context, req *notifierv1.RevokeApiKeyRequest) (*notifierv1.ApiKey, error) {
 	k, err := s.keys.Revoke(ctx, caller(ctx), req.GetId())
 	if err != nil {
 		return nil, err

@@ -17,7 +17,7 @@ var deliveryStatusToProto = inverse(protoToDeliveryStatus)
 func deliveryToProto(d delivery.Delivery) *notifierv1.Delivery {
 	out := &notifierv1.Delivery{
 		Id: d.ID, EventId: d.EventID, EventType: d.EventType, SubscriptionId: d.SubscriptionID, EmployeeId: d.EmployeeID,
-		Status: deliveryStatusToProto[d.Status], AttemptCount: int32(d.Attempts), //nolint:gosec // Bounded by the schedule.
+		Status: deliveryStatusToProto[d.Status], AttemptCount: int32(d.Attempts),
 		CreatedAt: timestamppb.New(d.CreatedAt),
 	}
 	switch d.Status {

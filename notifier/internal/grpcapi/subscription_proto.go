@@ -166,7 +166,7 @@ func subscriptionToProto(s subscription.Subscription) *notifierv1.Subscription {
 		Id: s.ID, Owner: s.Owner, Name: s.Name, Description: s.Description, Contact: s.Contact, Url: s.URL,
 		EventTypes: s.EventTypes, Filter: s.Filter, Status: statusToProto[s.Status], StatusReason: s.StatusReason,
 		Payload: payloadToProto[s.Payload], Format: formatToProto[s.Format],
-		MaxInFlight: int32(s.MaxInFlight), RateLimitPerSecond: int32(s.RatePerSec), //nolint:gosec // Both are bounded.
+		MaxInFlight: int32(s.MaxInFlight), RateLimitPerSecond: int32(s.RatePerSec),
 		Ordering: orderingToProto[s.Ordering], Signature: signatureToProto[s.Signature], Labels: s.Labels,
 		CreatedAt: timestamppb.New(s.CreatedAt), UpdatedAt: timestamppb.New(s.UpdatedAt), Etag: s.ETag(),
 	}

@@ -144,7 +144,7 @@ func TestOrderByEmployee(t *testing.T) {
 				t.Errorf("%s: version %d, want %d", key, r.Event.Version, want)
 			}
 			mu.Unlock()
-			time.Sleep(rand.N(3 * time.Millisecond)) //nolint:forbidigo // a receiver takes its time
+			time.Sleep(rand.N(3 * time.Millisecond))
 			mu.Lock()
 			defer mu.Unlock()
 			busy[key] = false
@@ -204,7 +204,7 @@ func TestChangingSubscriptions(t *testing.T) {
 			})
 		}
 		for n := 1; n <= 20; n++ {
-			time.Sleep(5 * time.Millisecond) //nolint:forbidigo // lets events through
+			time.Sleep(5 * time.Millisecond)
 			var ch change
 			// As the real catalog: the change and the epoch are one transaction; replicas learn of it later.
 			if err := db.QueryRowContext(t.Context(), `UPDATE feed SET epoch = epoch + 1 WHERE id = 1 RETURNING position`).Scan(&ch.position); err != nil {

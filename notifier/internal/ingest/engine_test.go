@@ -154,6 +154,6 @@ func waitFor(tb testing.TB, what string, timeout time.Duration, done func() bool
 		if time.Now().After(deadline) {
 			tb.Fatalf("not in %v: %s", timeout, what)
 		}
-		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // waits for real processes
+		time.Sleep(5 * time.Millisecond)
 	}
 }

@@ -95,14 +95,14 @@ func (f *fanout) deliver(target int, conf Config) {
 	place := f.placeOf[target]
 	if place == 0 {
 		f.places = append(f.places, delivery.Places{Target: t})
-		place = int32(len(f.places)) //nolint:gosec // far below 2^31 subscriptions
+		place = int32(len(f.places))
 		f.placeOf[target] = place
 	}
 	wait := firstWait(t, conf)
 	if wait == 0 {
 		f.places[place-1].Wanted++
 	}
-	f.targetOf = append(f.targetOf, int32(target)) //nolint:gosec // far below 2^31 subscriptions
+	f.targetOf = append(f.targetOf, int32(target))
 	f.batch.Deliveries = append(f.batch.Deliveries, NewDelivery{
 		ID: conf.NewID(), Event: len(f.batch.Events) - 1, SubscriptionID: t.ID, Ordered: t.Ordering != subscription.Unordered, Wait: wait,
 	})

@@ -180,7 +180,7 @@ func TestCrash(t *testing.T) {
 			}
 			inFlight.Add(1)
 			defer inFlight.Add(-1)
-			time.Sleep(5 * time.Millisecond) //nolint:forbidigo // a receiver takes its time
+			time.Sleep(5 * time.Millisecond)
 			got.note(r)
 			return sender(ctx, r)
 		}), delivery.Config{LeaseTTL: ttl, StopTimeout: 10 * time.Millisecond}, func(s *sqlstore.Store) engineStore { f.engineStore = s; return f })
@@ -225,7 +225,7 @@ func TestZombie(t *testing.T) {
 			asleep.RLock()
 			defer asleep.RUnlock()
 			got.note(r)
-			time.Sleep(5 * time.Millisecond) //nolint:forbidigo // a receiver takes its time
+			time.Sleep(5 * time.Millisecond)
 			return answer(200)
 		}), delivery.Config{LeaseTTL: ttl}, func(s *sqlstore.Store) engineStore { f.engineStore = s; return f })
 		var call []event.Event
@@ -298,7 +298,7 @@ func TestRolling(t *testing.T) {
 			})
 		}
 		for range 8 {
-			time.Sleep(100 * time.Millisecond) //nolint:forbidigo // lets events through
+			time.Sleep(100 * time.Millisecond)
 			old := current.Swap(start())
 			old.stop()
 		}
@@ -335,7 +335,7 @@ func TestBackendsKilled(t *testing.T) {
 	}
 	kills := 0
 	for range 60 {
-		time.Sleep(30 * time.Millisecond) //nolint:forbidigo // lets events through
+		time.Sleep(30 * time.Millisecond)
 		kills += scalar(t, killer, `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 			WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.5`)
 	}

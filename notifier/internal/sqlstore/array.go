@@ -31,7 +31,7 @@ func (a *array) reset(oid uint32) {
 func (a *array) element(size int) {
 	b := *a
 	binary.BigEndian.PutUint32(b[12:], binary.BigEndian.Uint32(b[12:])+1) // how many
-	*a = binary.BigEndian.AppendUint32(b, uint32(size))                   //nolint:gosec // Sizes are far below 2 GiB.
+	*a = binary.BigEndian.AppendUint32(b, uint32(size))
 }
 
 func (a *array) text(s string) {
@@ -41,12 +41,12 @@ func (a *array) text(s string) {
 
 func (a *array) int4(n int) {
 	a.element(4)
-	*a = binary.BigEndian.AppendUint32(*a, uint32(n)) //nolint:gosec // Two's complement is what is wanted.
+	*a = binary.BigEndian.AppendUint32(*a, uint32(n))
 }
 
 func (a *array) int8(n int64) {
 	a.element(8)
-	*a = binary.BigEndian.AppendUint64(*a, uint64(n)) //nolint:gosec // Two's complement is what is wanted.
+	*a = binary.BigEndian.AppendUint64(*a, uint64(n))
 }
 
 func (a *array) bool(v bool) {
