@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -271,9 +272,7 @@ func (f *fakeSnapshots) change(id string, change func(*subscription.Target) *sub
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	next := &subscription.Snapshot{Epoch: f.current.Epoch + 1, Targets: map[string]*subscription.Target{}}
-	for k, t := range f.current.Targets {
-		next.Targets[k] = t
-	}
+	maps.Copy(next.Targets, f.current.Targets)
 	t := *next.Targets[id]
 	t.Revision++
 	if n := change(&t); n != nil {
@@ -295,7 +294,6 @@ type rig struct {
 	results   []delivery.Result // locked by store.mu
 	gone      chan string
 	position  int64
-	token     int64
 	stop      func()
 }
 

@@ -68,8 +68,6 @@ func (l *lane) open() bool {
 	return l.target != nil && l.target.Status == subscription.Active && l.gone == nil
 }
 
-func (l *lane) queued() int { return l.fresh.len() + l.backlog.len() }
-
 // Room in the lane's queues, for each: some rounds of what it can have under way, so that a slow lane holds little.
 const (
 	minRoom    = 16

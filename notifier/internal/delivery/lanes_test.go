@@ -75,8 +75,10 @@ func TestInFlight(t *testing.T) {
 func TestHangingReceiver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := target("a")
-		a.Schedule = []time.Duration{0, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second,
-			time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second}
+		a.Schedule = []time.Duration{
+			0, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second,
+			time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second, time.Second,
+		}
 		g := newGauge()
 		var mu sync.Mutex
 		hangs := false

@@ -34,7 +34,7 @@ type job struct {
 func (d *Dispatcher) startWorkers(ctx context.Context) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.workers.ctx = ctx
+	d.workers.ctx = ctx //nolint:fatcontext // it is set once, for goroutines that start later
 }
 
 // dismiss ends the workers that are idle. The dispatcher's lock is held.

@@ -1,6 +1,7 @@
 package ingest_test
 
 import (
+	"maps"
 	"context"
 	"fmt"
 	"log/slog"
@@ -58,9 +59,7 @@ func (c *catalog) set(change func(*subscription.Snapshot)) *subscription.Snapsho
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	next := &subscription.Snapshot{Epoch: c.current.Epoch, Targets: map[string]*subscription.Target{}}
-	for id, t := range c.current.Targets {
-		next.Targets[id] = t
-	}
+	maps.Copy(next.Targets, c.current.Targets)
 	change(next)
 	c.current = next
 	close(c.changed)

@@ -49,7 +49,7 @@ type claimArgs struct{ subscription, room, ordered array }
 
 func (s *Store) claimAtOnce(ctx context.Context, token int64, wants []delivery.Want) (claimed []delivery.Leased, more []string, err error) {
 	err = s.claims.use(ctx, s.db.DB.DB, func(prepare func(string) (*sql.Stmt, error)) error {
-		st, err := prepare(claimSQL)
+		st, err := prepare(claimSQL) //nolint:sqlclosecheck // the session closes it
 		if err != nil {
 			return err
 		}

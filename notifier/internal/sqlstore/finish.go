@@ -56,7 +56,7 @@ const nextInLine = `UPDATE deliveries SET due_at = $4 WHERE lease = 0 AND attemp
 	SELECT id FROM deliveries WHERE subscription_id = $1 AND employee_id = $2 AND position > $3 ORDER BY position LIMIT 1)`
 
 func (f *finishing) inTx(ctx context.Context) error {
-	err := f.prepare(ctx, len(f.ended), endDelivery, addFinished, addEnded)
+	err := f.prepare(ctx, len(f.ended), endDelivery, addFinished, addEnded, pendingLines)
 	if err != nil {
 		return err
 	}
@@ -117,13 +117,36 @@ func (f *finishing) end(ctx context.Context, tx *sqldb.Tx) error {
 	if err := f.count(ctx, tx, ended); err != nil {
 		return err
 	}
+	return f.wakeLines(ctx, tx, ended)
+}
+
+// wakeLines makes due what waits in line behind what has ended. Mostly there is nothing, so it is asked for all at once.
+func (f *finishing) wakeLines(ctx context.Context, tx *sqldb.Tx, ended []int) error {
+	var ordered []int
 	for _, i := range ended {
-		d := &f.batch[i]
-		if !d.Ordered || d.EmployeeID == "" {
-			continue
+		if f.batch[i].Ordered && f.batch[i].EmployeeID != "" {
+			ordered = append(ordered, i)
 		}
-		if err := f.wake(ctx, tx, d); err != nil {
+	}
+	waiting := map[line]bool{}
+	err := f.query(ctx, tx, pendingLines, len(ordered),
+		func(args []any, i int) []any {
+			return append(args, f.batch[ordered[i]].SubscriptionID, f.batch[ordered[i]].EmployeeID)
+		},
+		func(rows *sqlx.Rows) error {
+			var l line
+			err := rows.Scan(&l.subscription, &l.employee)
+			waiting[l] = true
 			return err
+		})
+	if err != nil {
+		return err
+	}
+	for _, i := range ordered {
+		if d := &f.batch[i]; waiting[line{d.SubscriptionID, d.EmployeeID}] {
+			if err := f.wake(ctx, tx, d); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

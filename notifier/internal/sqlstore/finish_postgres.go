@@ -116,7 +116,7 @@ func (f *finishing) atOnce(ctx context.Context) error {
 
 // run runs a statement that answers with how many it found, which if not all, and the subscriptions of what it woke.
 func (f *finishing) run(ctx context.Context, prepare func(string) (*sql.Stmt, error), query string, which []int, args ...any) error {
-	st, err := prepare(query)
+	st, err := prepare(query) //nolint:sqlclosecheck // the session closes it
 	if err != nil {
 		return err
 	}
