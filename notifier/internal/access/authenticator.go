@@ -43,8 +43,8 @@ type Authenticator struct {
 // known are the keys in force after one change; immutable.
 type known struct {
 	change int64
-	at    time.Time // when the store said so
-	keys  map[[sha256.Size]byte]Key
+	at     time.Time // when the store said so
+	keys   map[[sha256.Size]byte]Key
 }
 
 // NewAuthenticator makes an Authenticator; Run keeps it fresh.

@@ -77,4 +77,3 @@ func setDefault[T ~string](v *T, def T) {
 		*v = def
 	}
 }
-

@@ -2,7 +2,6 @@ package subscription
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 )
 
@@ -32,8 +31,8 @@ func (e *InvalidError) Error() string {
 	return strings.Join(parts, "; ")
 }
 
-func invalid(field, format string, args ...any) *InvalidError {
-	return &InvalidError{[]Violation{{field, fmt.Sprintf(format, args...)}}}
+func invalid(field, reason string) *InvalidError {
+	return &InvalidError{[]Violation{{field, reason}}}
 }
 
 // ChallengeError is why a receiver did not pass the ownership challenge, in words for its owner.

@@ -192,7 +192,7 @@ func (p *poster) Post(ctx context.Context, t *subscription.Target, id string, bo
 }
 
 // answerAfter is a receiver that takes its time.
-func answerAfter(wait time.Duration, secret webhook.Secret, t *testing.T) http.Handler {
+func answerAfter(t *testing.T, wait time.Duration, secret webhook.Secret) http.Handler {
 	t.Helper()
 	r, err := webhook.NewReceiver(webhook.ReceiverConfig{
 		Secrets: []webhook.Secret{secret},

@@ -140,4 +140,3 @@ func (s *Service) again(ctx context.Context, before, now access.Request) (Shown,
 	}
 	return shown, nil
 }
-

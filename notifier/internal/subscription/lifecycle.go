@@ -43,4 +43,3 @@ func (s *Service) Resume(ctx context.Context, by access.Caller, id string) (Reco
 		return nil
 	})
 }
-

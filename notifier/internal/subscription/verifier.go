@@ -146,9 +146,9 @@ func (s *Service) passed(ctx context.Context, by access.Caller, r Record) (Recor
 		if now.URL != r.URL {
 			return &ChallengeError{"its URL was changed meanwhile"}
 		}
-		was := now.Status
+		was := *now
 		now.verified(at)
-		if now.Status == was && !r.VerifiedAt.IsZero() {
+		if now.Status == was.Status && !was.VerifiedAt.IsZero() {
 			return errUnchanged
 		}
 		return nil

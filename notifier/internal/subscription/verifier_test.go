@@ -29,7 +29,7 @@ func TestTheChallengeIsRepeatedAFewTimes(t *testing.T) {
 		defer func() { stop() }()
 		at := []time.Duration{0, time.Second, 6 * time.Second, 36 * time.Second, 156 * time.Second}
 		for i, due := range at {
-			time.Sleep(began.Add(due + 1500*time.Millisecond).Sub(time.Now()))
+			time.Sleep(time.Until(began.Add(due + 1500*time.Millisecond)))
 			if n := len(b.post.got(hook)); n != i+1 && i > 1 {
 				t.Errorf("%d challenges %s after the create; want %d", n, due, i+1)
 			}
@@ -56,7 +56,7 @@ func TestAnAnswerFromAFormerURLDoesNotCount(t *testing.T) {
 		const other = "https://other.test/hook"
 		r := b.get(s.ID)
 		// The receiver at the first URL answers while the URL is changed.
-		b.post.answer(hook, answerAfter(time.Second, parse(t, s.Secret), t))
+		b.post.answer(hook, answerAfter(t, time.Second, parse(t, s.Secret)))
 		done := make(chan error, 1)
 		go func() {
 			_, err := b.service.Verify(t.Context(), bankA, s.ID)
