@@ -113,7 +113,7 @@ func (s *Service) listen(ctx context.Context, store *sqlstore.Store, a *admin, e
 		return fmt.Errorf("NOTIFIER_GRPC_ADDR: %w", err)
 	}
 	s.onClose("gRPC address", s.grpc.Close)
-	if err := s.register(rpc.Registrars{s.grpc, gateway}, gateway, store, a, e, p); err != nil {
+	if err := s.register(ctx, rpc.Registrars{s.grpc, gateway}, gateway, store, a, e, p); err != nil {
 		return err
 	}
 	if err := chain.Check(s.grpc.GetServiceInfo()); err != nil {
@@ -140,13 +140,13 @@ func (s *Service) startTracing(ctx context.Context) trace.Tracer {
 }
 
 // register puts every service on gRPC and, through the gateway, on REST.
-func (s *Service) register(both grpc.ServiceRegistrar, gateway *rest.Gateway, store *sqlstore.Store, a *admin, e *engine, p *past) error {
+func (s *Service) register(ctx context.Context, both grpc.ServiceRegistrar, gateway *rest.Gateway, store *sqlstore.Store, a *admin, e *engine, p *past) error {
 	notifierv1.RegisterSubscriptionServiceServer(both, grpcapi.NewSubscriptions(a.subscriptions, e))
 	notifierv1.RegisterApiKeyServiceServer(both, grpcapi.NewAPIKeys(a.keyService))
 	notifierv1.RegisterAuditServiceServer(both, grpcapi.NewAudit(store))
 	notifierv1.RegisterEventServiceServer(both, p.events(s, e))
 	notifierv1.RegisterDeliveryServiceServer(both, p.deliveries(e))
-	conn, mux, ctx := gateway.Conn(), gateway.Mux(), context.Background()
+	conn, mux := gateway.Conn(), gateway.Mux()
 	return errors.Join(
 		notifierv1.RegisterSubscriptionServiceHandlerClient(ctx, mux, notifierv1.NewSubscriptionServiceClient(conn)),
 		notifierv1.RegisterApiKeyServiceHandlerClient(ctx, mux, notifierv1.NewApiKeyServiceClient(conn)),
@@ -201,7 +201,9 @@ func (s *Service) Close() error {
 	return errors.Join(errs...)
 }
 
-func (s *Service) onClose(name string, fn func() error) { s.closers = append(s.closers, closer{name, fn}) }
+func (s *Service) onClose(name string, fn func() error) {
+	s.closers = append(s.closers, closer{name, fn})
+}
 
 func (s *Service) run(name string, fn func(context.Context) error) {
 	s.parts = append(s.parts, part{name, fn})

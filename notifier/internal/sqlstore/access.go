@@ -16,16 +16,16 @@ import (
 var _ access.Store = (*Store)(nil)
 
 type apiKeyRow struct {
-	ID           string       `db:"id"`
-	Name         string       `db:"name"`
-	Role         string       `db:"role"`
-	Hash         []byte       `db:"hash"`
-	Changed      int64        `db:"changed"`
-	CreatedAt    time.Time    `db:"created_at"`
-	RevokedAt    sql.NullTime `db:"revoked_at"`
+	ID        string       `db:"id"`
+	Name      string       `db:"name"`
+	Role      string       `db:"role"`
+	Hash      []byte       `db:"hash"`
+	Changed   int64        `db:"changed"`
+	CreatedAt time.Time    `db:"created_at"`
+	RevokedAt sql.NullTime `db:"revoked_at"`
 }
 
-const apiKeyColumns = `id, name, role, hash, changed, created_at, revoked_at`
+const apiKeyColumns = `id, name, role, hash, changed, created_at, revoked_at` //nolint:gosec // column names
 
 func rowToAPIKey(row apiKeyRow) access.Key {
 	k := access.Key{ID: row.ID, Name: row.Name, Role: access.Role(row.Role), CreatedAt: row.CreatedAt.UTC(), RevokedAt: utc(row.RevokedAt)}
