@@ -42,6 +42,7 @@ func (s opened) publish(t *testing.T, to []string, events ...*event.Event) {
 	}
 	b := &ingest.Batch{Epoch: mark.Epoch, At: s.Now(), Calls: []ingest.Call{{Events: len(events), Deliveries: len(events) * len(to)}}, Events: events}
 	for i := range events {
+		b.Sums = append(b.Sums, events[i].Sum())
 		for _, sub := range to {
 			b.Deliveries = append(b.Deliveries, ingest.NewDelivery{ID: id.New("dlv"), Event: i, SubscriptionID: sub, Ordered: true})
 		}
@@ -54,11 +55,11 @@ func (s opened) publish(t *testing.T, to []string, events ...*event.Event) {
 // finish makes one attempt of every due delivery of a subscription, which ends as the function says.
 func (s opened) finish(t *testing.T, sub string, how func(delivery.Delivery) (delivery.Status, delivery.Attempt)) {
 	t.Helper()
-	const token = 77
-	if err := s.Enter(t.Context(), "test", token); err != nil {
+	const holder = 77 << 32
+	if err := s.Enter(t.Context(), "test", holder); err != nil {
 		t.Fatal(err)
 	}
-	for {
+	for token := int64(holder + 1); ; token++ {
 		claimed, _, err := s.Claim(t.Context(), token, []delivery.Want{{SubscriptionID: sub, Room: 100, Ordered: true}})
 		if err != nil {
 			t.Fatal(err)
@@ -76,7 +77,7 @@ func (s opened) finish(t *testing.T, sub string, how func(delivery.Delivery) (de
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.Leave(t.Context(), token); err != nil {
+	if _, err := s.Leave(t.Context(), holder); err != nil {
 		t.Fatal(err)
 	}
 }
