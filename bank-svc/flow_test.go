@@ -206,8 +206,12 @@ func TestReprocessing(t *testing.T) {
 		b := start(t, url, alone(newTruth(t)))
 		e := created(person("Ada Byron"))
 		other := fact{id: "evt_other", typ: "employee.promoted", employee: person("Bo Next")}
-		b.mustSend(t, e, other)
+		trial := fact{id: "evt_trial", typ: "webhook.test", employee: person("Cy Oh")}
+		b.mustSend(t, e, other, trial)
 		b.settled(t)
+		if got := b.event(t, trial.id); got.Status != bankv1.InboxEvent_IGNORED || got.Outcome != "test event" {
+			t.Errorf("%v", got)
+		}
 		if got := b.event(t, other.id); got.Status != bankv1.InboxEvent_IGNORED || got.Outcome != "unknown type" {
 			t.Errorf("%v", got)
 		}

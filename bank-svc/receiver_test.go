@@ -17,7 +17,11 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"hirewire.dev/platform/id"
+	"hirewire.dev/platform/serve"
 	bankv1 "hirewire.dev/proto/bank/v1"
 	"hirewire.dev/webhook"
 )
@@ -375,5 +379,23 @@ func TestClientCertificate(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestGRPCOverTLS(t *testing.T) {
+	b := start(t, "sqlite:"+t.TempDir()+"/bank.db", func(c *Config) {
+		alone(nil)(c)
+		c.GRPCCert, c.GRPCKey = c.TLSCert, c.TLSKey
+	})
+	conn, err := serve.DialGRPC(serve.ClientConfig{Addr: b.GRPCAddr(), Key: viewerKey, CAFile: certs().cert})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := bankv1.NewBankServiceClient(conn).ListAccounts(t.Context(), &bankv1.ListAccountsRequest{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.api.ListAccounts(t.Context(), &bankv1.ListAccountsRequest{}); status.Code(err) != codes.Unavailable {
+		t.Errorf("plaintext: %v", err)
 	}
 }

@@ -167,6 +167,14 @@ func (i *Intake) fetchOne(ctx context.Context, id string, events []*inbox.Event,
 	}
 }
 
+// why says why an event asks for nothing.
+func why(eventType string) string {
+	if eventType == webhook.TypeTest {
+		return "test event"
+	}
+	return event.ErrOther.Error()
+}
+
 var errUnprepared = errors.New("the account has changed since the employee was fetched")
 
 // Handle applies the events to the accounts, in the transaction.
@@ -178,7 +186,7 @@ func (i *Intake) Handle(ctx context.Context, tx *sql.Tx, events []*inbox.Event) 
 		case !ok:
 			return fmt.Errorf("event %s was not prepared", e.ID)
 		case n.other:
-			e.Ignore(event.ErrOther.Error())
+			e.Ignore(why(e.Type))
 		default:
 			changes, places = append(changes, n.change), append(places, at)
 		}
