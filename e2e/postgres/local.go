@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -68,45 +69,119 @@ func startLocal(ctx context.Context, bin string, opts Options) (*Server, error) 
 	for _, s := range settings(opts) {
 		args = append(args, "-c", s)
 	}
-	var log lockedBuffer
-	postgres := exec.Command(filepath.Join(bin, "postgres"), args...) //nolint:noctx // it outlives the start; Stop ends it
-	postgres.Dir, postgres.SysProcAttr = dir, attr
-	postgres.Stdout, postgres.Stderr = &log, &log
-	if err := postgres.Start(); err != nil {
-		remove()
-		return nil, err
-	}
-	ended := make(chan struct{})
-	go func() { _ = postgres.Wait(); close(ended) }()
-	stop := sync.OnceFunc(func() {
-		_ = postgres.Process.Signal(syscall.SIGQUIT) // immediate: its data is thrown away
-		select {
-		case <-ended:
-		case <-time.After(10 * time.Second):
-			_ = postgres.Process.Kill()
-			<-ended
-		}
-		remove()
-	})
 	server := &Server{
 		DSN:    fmt.Sprintf("postgres://hirewire@127.0.0.1:%d/postgres?sslmode=disable", port),
-		PID:    postgres.Process.Pid,
 		Source: "a throw-away PostgreSQL from " + bin,
-		stop:   stop,
+		host:   &local{program: filepath.Join(bin, "postgres"), args: args, dir: dir, attr: attr},
 	}
-	err = ready(ctx, server.DSN, func() error {
-		select {
-		case <-ended:
-			return fmt.Errorf("PostgreSQL ended:\n%s", log.String())
-		default:
-			return nil
-		}
-	})
-	if err != nil {
-		stop()
+	if err := server.Revive(ctx); err != nil {
+		server.Stop()
 		return nil, err
 	}
 	return server, nil
+}
+
+// local is a host on this machine.
+type local struct {
+	program string
+	args    []string
+	dir     string
+	attr    *syscall.SysProcAttr
+	log     lockedBuffer
+
+	mu         sync.Mutex
+	postmaster *os.Process
+	ended      chan struct{}
+}
+
+func (l *local) start() (func() error, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	cmd := exec.Command(l.program, l.args...) //nolint:noctx // it outlives the start; halt and remove end it
+	cmd.Dir, cmd.SysProcAttr = l.dir, l.attr
+	cmd.Stdout, cmd.Stderr = &l.log, &l.log
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
+	l.postmaster, l.ended = cmd.Process, ended
+	return func() error {
+		select {
+		case <-ended:
+			return fmt.Errorf("PostgreSQL ended:\n%s", l.log.String())
+		default:
+			return nil
+		}
+	}, nil
+}
+
+func (l *local) halt(atOnce bool) error {
+	signal := syscall.SIGINT
+	if atOnce {
+		signal = syscall.SIGQUIT
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.postmaster == nil {
+		return nil
+	}
+	_ = l.postmaster.Signal(signal)
+	select {
+	case <-l.ended:
+		return nil
+	case <-time.After(10 * time.Second):
+		_ = l.postmaster.Kill()
+		<-l.ended
+		return fmt.Errorf("PostgreSQL does not end on %s:\n%s", signal, l.log.String())
+	}
+}
+
+// freeze stops the postmaster first, so that it starts nothing more, and lets it go on last.
+func (l *local) freeze(frozen bool) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.postmaster == nil {
+		return nil
+	}
+	if !frozen {
+		children, err := childrenOf(l.postmaster.Pid)
+		for _, pid := range children {
+			err = errors.Join(err, syscall.Kill(pid, syscall.SIGCONT))
+		}
+		return errors.Join(err, l.postmaster.Signal(syscall.SIGCONT))
+	}
+	if err := l.postmaster.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	children, err := childrenOf(l.postmaster.Pid)
+	for _, pid := range children {
+		if gone := syscall.Kill(pid, syscall.SIGSTOP); gone != nil && !errors.Is(gone, syscall.ESRCH) {
+			err = errors.Join(err, gone)
+		}
+	}
+	return err
+}
+
+func childrenOf(parent int) ([]int, error) {
+	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=").Output() //nolint:noctx // it ends by itself
+	if err != nil {
+		return nil, fmt.Errorf("ps: %w", err)
+	}
+	var children []int
+	for line := range strings.Lines(string(out)) {
+		var pid, ppid int
+		if n, _ := fmt.Sscan(line, &pid, &ppid); n == 2 && ppid == parent {
+			children = append(children, pid)
+		}
+	}
+	return children, nil
+}
+
+func (l *local) remove() {
+	_ = l.freeze(false) // what is stopped does not end
+	_ = l.halt(true)    // immediate: its data are thrown away
+	os.RemoveAll(l.dir)
 }
 
 // unprivileged gives dir to a user whom PostgreSQL accepts, and says how to run as that user.

@@ -28,16 +28,48 @@ type Options struct {
 type Server struct {
 	// DSN connects as the superuser.
 	DSN string
-	// PID is the postmaster's process, or 0 where it runs in a container.
-	PID int
 	// Source says where it came from, for people.
 	Source string
 
-	stop func()
+	host host
+}
+
+// host is where a server runs.
+type host interface {
+	// halt ends the server, at once or after it has ended its sessions, and waits until it has. Its data stay.
+	halt(atOnce bool) error
+	// start runs it again on its data, on the same address, and returns without waiting until it answers. alive says
+	// whether it has ended since.
+	start() (alive func() error, err error)
+	// freeze stops all its processes where they are, or lets them go on.
+	freeze(frozen bool) error
+	// remove ends it and deletes its data.
+	remove()
 }
 
 // Stop ends the server and removes its data.
-func (s *Server) Stop() { s.stop() }
+func (s *Server) Stop() { s.host.remove() }
+
+// Crash ends the server without a word to its clients, as pg_ctl stop -m immediate does. Its data stay: see Revive.
+func (s *Server) Crash() error { return s.host.halt(true) }
+
+// Shutdown ends the server as pg_ctl stop -m fast does: it ends its sessions, and then itself. Its data stay: see Revive.
+func (s *Server) Shutdown() error { return s.host.halt(false) }
+
+// Revive starts the server again after Crash or Shutdown and waits until it answers.
+func (s *Server) Revive(ctx context.Context) error {
+	alive, err := s.host.start()
+	if err != nil {
+		return err
+	}
+	return ready(ctx, s.DSN, alive)
+}
+
+// Freeze stops every process of the server where it is: it accepts connections, and never replies. Thaw ends that.
+func (s *Server) Freeze() error { return s.host.freeze(true) }
+
+// Thaw lets the server go on.
+func (s *Server) Thaw() error { return s.host.freeze(false) }
 
 // Start brings a server up and waits until it answers.
 func Start(ctx context.Context, opts Options) (*Server, error) {
