@@ -15,7 +15,9 @@ import (
 
 const (
 	// leaseTime is for how long a step may be silent until another replica takes the job over.
-	leaseTime = 30 * time.Second
+	leaseTime = 15 * time.Second
+	// stepTime bounds a step; a lease outlasts it.
+	stepTime = 10 * time.Second
 	// idleWait is how often it looks for jobs that nobody told of.
 	idleWait = 2 * time.Second
 	// stepSize is how many events a step looks at.
@@ -51,7 +53,8 @@ func (r *Runner) Wake() {
 	}
 }
 
-// Run works until ctx ends. A step under way then is broken off: nothing of it is stored, and the lease ends by itself.
+// Run works until ctx ends. A step under way is finished first: broken off, its lease would keep the job from others for
+// leaseTime.
 func (r *Runner) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -62,13 +65,20 @@ func (r *Runner) Run(ctx context.Context) error {
 		case <-timer.C:
 		case <-r.wake:
 		}
-		wait, err := r.work(ctx)
+		wait, err := r.lastingWork(ctx)
 		if err != nil && ctx.Err() == nil {
 			r.log.WarnContext(ctx, "a step of a replay came to nothing", "error", err)
 			wait = idleWait/2 + rand.N(idleWait) //nolint:gosec // Jitter is no secret.
 		}
 		timer.Reset(wait)
 	}
+}
+
+// lastingWork works past the end of ctx, for stepTime at most.
+func (r *Runner) lastingWork(ctx context.Context) (wait time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTime)
+	defer cancel()
+	return r.work(ctx)
 }
 
 // work does one step of one job, and says when to look again.
