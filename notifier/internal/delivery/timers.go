@@ -19,7 +19,7 @@ func (t timers) Swap(i, j int) {
 }
 
 func (t *timers) Push(v any) {
-	l := v.(*lane) //nolint:forcetypeassert // heap gives on what it got
+	l := v.(*lane) // heap gives on what it got
 	*t = append(*t, l)
 	l.timer = len(*t)
 }
@@ -75,7 +75,7 @@ func (d *Dispatcher) fire(now time.Time) time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for len(d.timers) > 0 && !d.timers[0].wakeAt.After(now) {
-		l := heap.Pop(&d.timers).(*lane) //nolint:forcetypeassert // that is all there is in it
+		l := heap.Pop(&d.timers).(*lane) // that is all there is in it
 		if l.passed(now) {
 			l.claim = true
 		}

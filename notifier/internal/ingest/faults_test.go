@@ -267,7 +267,7 @@ func TestRolling(t *testing.T) {
 	onEngines(t, func(t *testing.T, db *sqldb.DB) {
 		got := newReceiver()
 		sender := senderFunc(func(ctx context.Context, r delivery.Request) delivery.Attempt {
-			time.Sleep(2 * time.Millisecond) //nolint:forbidigo // a receiver takes its time
+			time.Sleep(2 * time.Millisecond)
 			got.note(r)
 			return answer(200)
 		})

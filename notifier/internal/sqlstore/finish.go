@@ -64,7 +64,7 @@ func (f *finishing) inTx(ctx context.Context) error {
 		return err
 	}
 	if f.db.Engine == sqldb.SQLite {
-		if _, err := f.prepared(ctx, nextInLine); err != nil {
+		if err := f.prepareOne(ctx, nextInLine); err != nil {
 			return err
 		}
 	}

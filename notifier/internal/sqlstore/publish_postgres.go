@@ -110,7 +110,7 @@ var publishTypes = [...]uint32{
 
 func (s *Store) publishAtOnce(ctx context.Context, b *ingest.Batch) (stored bool, err error) {
 	err = s.publishes.use(ctx, s.db.DB.DB, func(prepare func(string) (*sql.Stmt, error)) error {
-		st, err := prepare(publishSQL)
+		st, err := prepare(publishSQL) //nolint:sqlclosecheck // The session keeps it.
 		if err != nil {
 			return err
 		}

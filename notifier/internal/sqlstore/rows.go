@@ -88,10 +88,7 @@ func (s *Store) prepare(ctx context.Context, n int, ms ...*many) error {
 		return nil
 	}
 	for _, m := range ms {
-		err := powers(n, func(_, _, power int) error {
-			_, err := s.prepared(ctx, m.query(s.db.Engine, power))
-			return err
-		})
+		err := powers(n, func(_, _, power int) error { return s.prepareOne(ctx, m.query(s.db.Engine, power)) })
 		if err != nil {
 			return err
 		}
@@ -99,19 +96,19 @@ func (s *Store) prepare(ctx context.Context, n int, ms ...*many) error {
 	return nil
 }
 
-func (s *Store) prepared(ctx context.Context, query string) (*sqlx.Stmt, error) {
-	if st, ok := s.stmts.Load(query); ok {
-		return st.(*sqlx.Stmt), nil
+// prepareOne prepares a statement for as long as the database is open.
+func (s *Store) prepareOne(ctx context.Context, query string) error {
+	if _, ok := s.stmts.Load(query); ok {
+		return nil
 	}
 	st, err := s.db.PreparexContext(ctx, query)
 	if err != nil {
-		return nil, fmt.Errorf("prepare: %w", err)
+		return fmt.Errorf("prepare: %w", err)
 	}
-	if other, raced := s.stmts.LoadOrStore(query, st); raced {
-		_ = st.Close()
-		return other.(*sqlx.Stmt), nil
+	if _, raced := s.stmts.LoadOrStore(query, st); raced {
+		return st.Close() //nolint:sqlclosecheck // Only the one that is not kept is closed.
 	}
-	return st, nil
+	return nil
 }
 
 // exec runs m for n rows; row appends the i-th row's columns. It answers how many rows were affected.
@@ -151,7 +148,7 @@ func (s *Store) query(ctx context.Context, tx *sqldb.Tx, m *many, n int, row fun
 		query := m.query(s.db.Engine, power)
 		var rows *sqlx.Rows
 		if st, ok := s.stmts.Load(query); ok {
-			rows, err = tx.StmtxContext(ctx, st.(*sqlx.Stmt)).QueryxContext(ctx, args...)
+			rows, err = tx.StmtxContext(ctx, st.(*sqlx.Stmt)).QueryxContext(ctx, args...) //nolint:sqlclosecheck // The transaction's end closes it.
 		} else {
 			rows, err = tx.QueryxContext(ctx, query, args...)
 		}

@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"sync"
 
+	"github.com/jmoiron/sqlx"
+
 	"hirewire.dev/platform/sqldb"
 )
 
@@ -41,6 +43,11 @@ func (s *Store) Close() error {
 	s.publishes.close()
 	s.claims.close()
 	s.finishes.close()
+	s.stmts.Range(func(_, st any) bool {
+		_ = st.(*sqlx.Stmt).Close() // nothing else is in there
+		return true
+	})
+	s.stmts.Clear()
 	return nil
 }
 
