@@ -464,3 +464,36 @@ func TestPrune(t *testing.T) {
 		}
 	})
 }
+
+// A full disk refuses what it cannot hold, keeps what it holds, and works again when there is room.
+func TestDiskFull(t *testing.T) {
+	db := sqldbtest.OpenSQLite(t)
+	s := open(t, db)
+	create(t, s, person(0))
+	limit := func(pages string) {
+		t.Helper()
+		if _, err := db.ExecContext(t.Context(), `PRAGMA max_page_count = `+pages); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit("1") // SQLite takes the present size then
+	stored := 1
+	var err error
+	for n := 1; err == nil && n < 1000; n++ {
+		if _, err = s.Create(t.Context(), hr, employee.Create{Employee: person(n), RequestID: fmt.Sprint(n)}); err == nil {
+			stored++
+		}
+	}
+	if !sqldb.IsFull(err) {
+		t.Fatalf("got %v, want a full disk", err)
+	}
+	if got := count(t, db); got.Employees != stored || got.Outbox != stored || got.Requests != stored-1 {
+		t.Errorf("%d acknowledged, rows %+v", stored, got)
+	}
+	limit("1000000")
+	create(t, s, person(2000))
+	var check string
+	if err := db.QueryRowContext(t.Context(), `PRAGMA integrity_check`).Scan(&check); err != nil || check != "ok" {
+		t.Errorf("integrity: %s, %v", check, err)
+	}
+}
