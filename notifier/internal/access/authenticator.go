@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -36,8 +35,11 @@ type Authenticator struct {
 	log    *slog.Logger
 	static map[[sha256.Size]byte]Caller
 	known  atomic.Pointer[known]
-	mu     sync.Mutex // one refresh at a time
 	wake   chan struct{}
+
+	turn     chan struct{} // holds one token: one refresh at a time
+	failure  error         // of the last refresh that failed, and when; whoever has the turn
+	failedAt time.Time
 }
 
 // known are the keys in force after one change; immutable.
@@ -49,7 +51,7 @@ type known struct {
 
 // NewAuthenticator makes an Authenticator; Run keeps it fresh.
 func NewAuthenticator(store Store, static []StaticKey, log *slog.Logger) *Authenticator {
-	a := &Authenticator{store: store, log: log, static: make(map[[sha256.Size]byte]Caller, len(static)), wake: make(chan struct{}, 1)}
+	a := &Authenticator{store: store, log: log, static: make(map[[sha256.Size]byte]Caller, len(static)), wake: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
 	for _, k := range static {
 		a.static[Hash(k.Secret)] = Caller{Name: k.Name, Role: k.Role, Owner: Owner(k.Role, k.Name)}
 	}
@@ -145,14 +147,31 @@ func (a *Authenticator) Refresh(ctx context.Context) error { return a.refresh(ct
 
 // refresh takes over what has changed, unless somebody has done so since the time.
 func (a *Authenticator) refresh(ctx context.Context, since time.Time) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	was := a.known.Load()
-	if was.at.After(since) {
+	asked := time.Now()
+	select {
+	case a.turn <- struct{}{}:
+		defer func() { <-a.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if a.known.Load().at.After(since) {
 		return nil
 	}
+	if a.failedAt.After(asked) {
+		return a.failure // those who waited meanwhile need not all wait for it again
+	}
+	err := a.takeOver(ctx)
+	if err != nil {
+		a.failure, a.failedAt = err, time.Now()
+	}
+	return err
+}
+
+// takeOver asks the store what has changed.
+func (a *Authenticator) takeOver(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
+	was := a.known.Load()
 	at := time.Now()
 	last, err := a.store.LastChange(ctx)
 	if err != nil {

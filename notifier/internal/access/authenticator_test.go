@@ -193,3 +193,30 @@ func BenchmarkCaller(b *testing.B) {
 		}
 	}
 }
+
+// hanging is a database that takes calls and does not answer.
+type hanging struct{ access.Store }
+
+func (hanging) LastChange(ctx context.Context) (int64, error) {
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+func TestAStoreThatHangsHoldsNobodyForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := access.NewAuthenticator(hanging{}, nil, slog.New(slog.DiscardHandler))
+		began := time.Now()
+		var wait sync.WaitGroup
+		for range 100 {
+			wait.Go(func() {
+				if _, err := a.Caller(t.Context(), "secret-a"); err == nil || errors.Is(err, access.ErrUnknownKey) {
+					t.Errorf("while the store hangs: %v", err)
+				}
+			})
+		}
+		wait.Wait()
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("100 calls ended after %s", took)
+		}
+	})
+}

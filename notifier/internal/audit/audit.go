@@ -18,7 +18,7 @@ type Entry struct {
 	// Before and After describe it without secrets; nil where there is nothing to tell. They hold only what encoding/json
 	// gives: strings, numbers, booleans, maps and slices.
 	Before, After map[string]any
-	// RequestID names the call in the logs; for retries that the client names, the client's own.
+	// RequestID names the call, as in the logs.
 	RequestID string
 }
 

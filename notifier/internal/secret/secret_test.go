@@ -5,10 +5,14 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"gocloud.dev/secrets"
+	"gocloud.dev/secrets/localsecrets"
 
 	"hirewire.dev/notifier/internal/secret"
 	"hirewire.dev/platform/id"
@@ -222,5 +226,51 @@ func TestCheckMaster(t *testing.T) {
 		if err := secret.CheckMaster(key); err != nil {
 			t.Errorf("%q: %v", key, err)
 		}
+	}
+}
+
+// remote is a key management service: its keys are local ones by another name.
+type remote struct{ keys map[string][32]byte }
+
+func (r remote) OpenKeeperURL(_ context.Context, u *url.URL) (*secrets.Keeper, error) {
+	key, ok := r.keys[u.Host]
+	if !ok {
+		return nil, errors.New("no such key")
+	}
+	return localsecrets.NewKeeper(key), nil
+}
+
+func TestAMasterKeyMayBeRemote(t *testing.T) {
+	secrets.DefaultURLMux().RegisterKeeper("testkms", remote{map[string][32]byte{"one": {1}, "two": {2}}})
+	open := func(url string) secret.Master {
+		t.Helper()
+		m, err := secret.OpenMaster(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	m := &memory{texts: map[string]secret.Text{}}
+	keyID, sealed, err := box(t, m, open("testkms://one?region=a")).Seal(t.Context(), "s", "text")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// How the service is reached is not which key it is.
+	if got, err := box(t, m, open("testkms://one?region=b")).Open(t.Context(), "s", keyID, sealed); err != nil || got != "text" {
+		t.Errorf("opened %q, %v", got, err)
+	}
+	if _, err := secret.NewBox(t.Context(), m, id.New, open("testkms://two")); !errors.Is(err, secret.ErrUnknownKey) {
+		t.Errorf("with another key of the service: %v", err)
+	}
+	// From the service to a key of one's own, and nothing is lost.
+	both := box(t, m, master(t, 3), open("testkms://one"))
+	if _, err := both.Rewrap(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := box(t, m, master(t, 3)).Open(t.Context(), "s", keyID, sealed); err != nil || got != "text" {
+		t.Errorf("opened with the new master key: %q, %v", got, err)
+	}
+	if _, err := secret.OpenMaster(t.Context(), "testkms://none"); err == nil {
+		t.Error("a key that is not there was opened")
 	}
 }

@@ -30,8 +30,9 @@ type Catalog struct {
 	log    *slog.Logger
 
 	current atomic.Pointer[Snapshot]
-	mu      sync.Mutex // one reload at a time
-	change  int64      // the last one taken over
+	turn    chan struct{} // holds one token: one reload at a time
+	// What follows belongs to whoever has the turn.
+	change  int64 // the last one taken over
 	records map[string]Record
 	// turns are when a target must be made anew though its record has not changed: a key ends, or did not open.
 	turns map[string]time.Time
@@ -57,7 +58,7 @@ func NewCatalog(feed Feed, sealer access.Sealer, compile func(filter string) (fu
 		now = access.Now
 	}
 	c := &Catalog{
-		change: -1, feed: feed, opener: opener{sealer, compile, log}, now: now, log: log,
+		turn: make(chan struct{}, 1), change: -1, feed: feed, opener: opener{sealer, compile, log}, now: now, log: log,
 		records: map[string]Record{}, turns: map[string]time.Time{}, wake: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	c.current.Store(&Snapshot{Epoch: -1, Targets: map[string]*Target{}})
@@ -103,8 +104,12 @@ func (c *Catalog) Run(ctx context.Context) error {
 // Reload takes over what has changed in the store and answers with the snapshot that is then current. Only what has changed
 // is read.
 func (c *Catalog) Reload(ctx context.Context) (*Snapshot, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	ctx, cancel := context.WithTimeout(ctx, followTimeout)
 	defer cancel()
 	was := c.current.Load()
