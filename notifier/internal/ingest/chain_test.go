@@ -205,16 +205,7 @@ func TestChangingSubscriptions(t *testing.T) {
 		}
 		for n := 1; n <= 20; n++ {
 			time.Sleep(5 * time.Millisecond)
-			var ch change
-			// As the real catalog: the change and the epoch are one transaction; replicas learn of it later.
-			if err := db.QueryRowContext(t.Context(), `UPDATE feed SET epoch = epoch + 1 WHERE id = 1 RETURNING position`).Scan(&ch.position); err != nil {
-				t.Fatal(err)
-			}
-			ch.subscriptions = n + 1
-			changes = append(changes, ch)
-			c.mu.Lock()
-			c.current.Targets[target(n).ID] = target(n) // Reload will show it, with the new epoch
-			c.mu.Unlock()
+			changes = append(changes, change{c.add(t, target(n)), n + 1})
 		}
 		stop.Store(true)
 		workers.Wait()

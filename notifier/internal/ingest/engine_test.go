@@ -22,15 +22,17 @@ import (
 type catalog struct {
 	db      *sqldb.DB
 	mu      sync.Mutex
+	stored  map[string]*subscription.Target
 	current *subscription.Snapshot
 	changed chan struct{}
 }
 
 func newCatalog(db *sqldb.DB, targets ...*subscription.Target) *catalog {
-	c := &catalog{db: db, changed: make(chan struct{}), current: &subscription.Snapshot{Epoch: 1, Targets: map[string]*subscription.Target{}}}
+	c := &catalog{db: db, changed: make(chan struct{}), stored: map[string]*subscription.Target{}}
 	for _, t := range targets {
-		c.current.Targets[t.ID] = t
+		c.stored[t.ID] = t
 	}
+	c.current = &subscription.Snapshot{Epoch: 1, Targets: maps.Clone(c.stored)}
 	return c
 }
 
@@ -51,20 +53,25 @@ func (c *catalog) Reload(ctx context.Context) (*subscription.Snapshot, error) {
 	if err := c.db.QueryRowContext(ctx, `SELECT epoch FROM feed`).Scan(&epoch); err != nil {
 		return nil, err
 	}
-	return c.set(func(s *subscription.Snapshot) { s.Epoch = epoch }), nil
-}
-
-// set changes the snapshot.
-func (c *catalog) set(change func(*subscription.Snapshot)) *subscription.Snapshot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	next := &subscription.Snapshot{Epoch: c.current.Epoch, Targets: map[string]*subscription.Target{}}
-	maps.Copy(next.Targets, c.current.Targets)
-	change(next)
-	c.current = next
+	c.current = &subscription.Snapshot{Epoch: epoch, Targets: maps.Clone(c.stored)}
 	close(c.changed)
 	c.changed = make(chan struct{})
-	return next
+	return c.current, nil
+}
+
+// add stores a subscription, in one step with the new epoch; whoever publishes learns of it by Reload. It gives the feed's
+// position at that moment.
+func (c *catalog) add(tb testing.TB, t *subscription.Target) (position int) {
+	tb.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.db.QueryRowContext(tb.Context(), `UPDATE feed SET epoch = epoch + 1 WHERE id = 1 RETURNING position`).Scan(&position); err != nil {
+		tb.Fatal(err)
+	}
+	c.stored[t.ID] = t
+	return position
 }
 
 func target(n int) *subscription.Target {
