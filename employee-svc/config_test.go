@@ -63,10 +63,10 @@ func TestNewRefuses(t *testing.T) {
 			t.Parallel()
 			name, value, _ := strings.Cut(tt.set, "=")
 			lookup := func(key string) (string, bool) {
-				switch {
-				case key == name:
+				switch key {
+				case name:
 					return value, true
-				case key == "EMPLOYEE_DATABASE_URL":
+				case "EMPLOYEE_DATABASE_URL":
 					return "sqlite:" + filepath.Join(t.TempDir(), "e.db"), true
 				}
 				v, ok := env[key]

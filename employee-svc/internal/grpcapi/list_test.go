@@ -10,7 +10,11 @@ import (
 func TestPageTokenIsOneForEachPlaceAndQuestion(t *testing.T) {
 	at := time.Date(2026, 11, 20, 9, 0, 0, 1, time.UTC)
 	questions := []employee.Query{
-		{}, {Status: employee.Active}, {Status: employee.Terminated}, {UpdatedAfter: at}, {UpdatedAfter: at.Add(1)},
+		{},
+		{Status: employee.Active},
+		{Status: employee.Terminated},
+		{UpdatedAfter: at},
+		{UpdatedAfter: at.Add(1)},
 		{Status: employee.Active, UpdatedAfter: at},
 	}
 	for i, q := range questions {
