@@ -28,6 +28,22 @@ type link struct {
 	// What the client has prepared; used by its direction's goroutine only.
 	statements map[string]string // statement name → SQL
 	portals    map[string]string // portal name → SQL
+
+	mu   sync.Mutex
+	last string // the statement that the client last asked for
+}
+
+func (l *link) lastStatement() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last
+}
+
+func (l *link) asked(statement string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last = statement
+	return statement
 }
 
 func (l *link) cut() {
@@ -146,7 +162,7 @@ func (l *link) readClient(typ byte, body []byte) (Kind, string) {
 	switch typ {
 	case 'Q':
 		query, _ := cstring(body)
-		return Statement, strings.TrimSpace(query)
+		return Statement, l.asked(strings.TrimSpace(query))
 	case 'P':
 		name, rest := cstring(body)
 		query, _ := cstring(rest)
@@ -159,7 +175,7 @@ func (l *link) readClient(typ byte, body []byte) (Kind, string) {
 		l.portals[portal] = l.statements[name]
 	case 'E':
 		portal, _ := cstring(body)
-		return Statement, l.portals[portal]
+		return Statement, l.asked(l.portals[portal])
 	}
 	return 0, ""
 }

@@ -28,6 +28,9 @@ const (
 	// Complete is the server's CommandComplete, whose text is a tag such as
 	// "COMMIT" or "INSERT 0 1".
 	Complete
+	// Done is the same message, but its text is that of the statement that the
+	// client last asked for on the connection.
+	Done
 )
 
 // Action is what happens to the message that matches, and to its connection.
@@ -255,7 +258,7 @@ func (p *Proxy) decide(l *link, kind Kind, text string) *Trigger {
 	triggers := p.triggers
 	p.mu.Unlock()
 	for _, t := range triggers {
-		if t.match(kind, text) {
+		if t.match(kind, text) || kind == Complete && t.match(Done, l.lastStatement()) {
 			return t
 		}
 	}

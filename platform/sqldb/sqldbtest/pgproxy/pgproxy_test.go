@@ -132,3 +132,19 @@ func TestCloseWhileHeldAndFrozen(t *testing.T) {
 		}
 	}
 }
+
+func TestDoneNamesTheStatement(t *testing.T) {
+	db, proxy := start(t)
+	if _, err := db.ExecContext(t.Context(), `CREATE TABLE t (n int)`); err != nil {
+		t.Fatal(err)
+	}
+	done := proxy.Add(pgproxy.Rule{Kind: pgproxy.Done, Text: "UPDATE t"})
+	for _, statement := range []string{`INSERT INTO t VALUES (1)`, `UPDATE t SET n = 2`, `SELECT n FROM t`, `UPDATE t SET n = 3`} {
+		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := done.Count(); n != 2 {
+		t.Errorf("counted %d updates that were done, want 2", n)
+	}
+}
