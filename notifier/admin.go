@@ -64,6 +64,7 @@ func (s *Service) newAdmin(ctx context.Context, store *sqlstore.Store) (*admin, 
 	if _, err := a.catalog.Reload(ctx); err != nil {
 		return nil, err
 	}
+	s.health.Add("subscriptions", a.catalog.Check)
 	s.run("subscriptions", a.catalog.Run)
 	s.run("changes", func(ctx context.Context) error {
 		return store.ListenForChanges(ctx, func() { a.catalog.Wake(); a.keys.Wake() })

@@ -30,6 +30,7 @@ type Catalog struct {
 	log    *slog.Logger
 
 	current atomic.Pointer[Snapshot]
+	seen    atomic.Int64 // when the store last said so, in nanoseconds since 1970
 	turn    chan struct{} // holds one token: one reload at a time
 	// What follows belongs to whoever has the turn.
 	change  int64 // the last one taken over
@@ -126,6 +127,7 @@ func (c *Catalog) Reload(ctx context.Context) (*Snapshot, error) {
 	changed = append(changed, c.due(c.now(), changed)...)
 	if mark.Epoch == was.Epoch && len(changed) == 0 {
 		c.change = mark.Change
+		c.seen.Store(time.Now().UnixNano())
 		return was, nil
 	}
 	next := &Snapshot{Epoch: mark.Epoch, Targets: was.Targets}
@@ -138,9 +140,21 @@ func (c *Catalog) Reload(ctx context.Context) (*Snapshot, error) {
 		}
 	}
 	c.change = mark.Change
+	c.seen.Store(time.Now().UnixNano())
 	c.current.Store(next)
 	c.tell()
 	return next, nil
+}
+
+// maxStale is how old the snapshot may be before the process is not ready.
+const maxStale = 2 * time.Second
+
+// Check is an error when the Catalog has lost touch with the store, or cannot understand what it says.
+func (c *Catalog) Check(context.Context) error {
+	if age := time.Since(time.Unix(0, c.seen.Load())); age > maxStale {
+		return fmt.Errorf("subscriptions were last read %s ago", age.Round(time.Millisecond))
+	}
+	return nil
 }
 
 // due are the records, besides those that changed anyway, whose target must be made anew by now.
