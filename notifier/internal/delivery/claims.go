@@ -103,6 +103,7 @@ func (d *Dispatcher) wants(now time.Time) (wants []Want, left bool) {
 			return wants, len(wants) > 0
 		}
 		room -= n
+		d.promised += n // until they are taken
 		l.claim, l.claimedAt = false, now
 		wants = append(wants, Want{SubscriptionID: l.id, Room: n, Ordered: ordered(l.target)})
 	}
@@ -112,8 +113,9 @@ func (d *Dispatcher) wants(now time.Time) (wants []Want, left bool) {
 func (d *Dispatcher) takeClaimed(token int64, claimed []Leased, fullOf []string, wants []Want, failed bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if failed {
-		for _, w := range wants {
+	for _, w := range wants {
+		d.promised -= w.Room
+		if failed {
 			fullOf = append(fullOf, w.SubscriptionID)
 		}
 	}

@@ -25,7 +25,8 @@ type Config struct {
 	PollEvery time.Duration
 	// FlushEvery is how long finished attempts are gathered when many end; 20 ms. A lone one is stored at once.
 	FlushEvery time.Duration
-	// StopTimeout is how long attempts under way may take when the dispatcher stops; 7 s.
+	// StopTimeout is how long attempts under way may take when the dispatcher stops; 6 s. Storing how they ended may take half
+	// as long again.
 	StopTimeout time.Duration
 }
 
@@ -38,7 +39,7 @@ func (c *Config) setDefaults() {
 	set(&c.LeaseTTL, 10*time.Second)
 	set(&c.PollEvery, time.Second)
 	set(&c.FlushEvery, 20*time.Millisecond)
-	set(&c.StopTimeout, 7*time.Second)
+	set(&c.StopTimeout, 6*time.Second)
 }
 
 func set[T int | time.Duration](v *T, def T) {
@@ -71,7 +72,7 @@ type Dispatcher struct {
 	round    fifo[*lane] // those that may be able to send
 	inFlight int
 	held     int // in queues, under way, or to be stored
-	promised int // places given out by Reserve
+	promised int // places given out by Reserve, and asked for by a claim
 	replicas int // that are alive
 	stopping bool
 	workers  workers

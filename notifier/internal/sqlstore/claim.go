@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"time"
 
@@ -18,7 +17,7 @@ var _ delivery.Store = (*Store)(nil)
 // What is due but not first in its line is put off, so that it is not looked at over and over: until the head of the line
 // is due, in these bounds. When the head ends, Finish makes the next one due.
 const (
-	putOffLeast = delivery.BlockedFor
+	putOffLeast = 10 * time.Second
 	putOffMost  = 5 * time.Minute
 )
 
@@ -87,14 +86,14 @@ func (s *Store) wantsDue(ctx context.Context, wants []delivery.Want) (due []deli
 	return due, nil
 }
 
-const dueSQL = `SELECT d.id, d.event_id, d.event_type, d.subscription_id, d.employee_id, d.position, d.attempts, d.base, d.due_at, d.created_at,
-	(SELECT h.id FROM deliveries h WHERE h.subscription_id = d.subscription_id AND h.employee_id = d.employee_id ORDER BY h.position LIMIT 1),
-	(SELECT h.due_at FROM deliveries h WHERE h.subscription_id = d.subscription_id AND h.employee_id = d.employee_id ORDER BY h.position LIMIT 1)
-	FROM deliveries d WHERE d.subscription_id = $1 AND d.lease = 0 AND d.due_at <= $2 ORDER BY d.due_at LIMIT $3 FOR UPDATE OF d SKIP LOCKED`
+const dueSQL = `SELECT id, event_id, event_type, subscription_id, employee_id, position, attempts, base, due_at, created_at
+	FROM deliveries WHERE subscription_id = $1 AND lease = 0 AND due_at <= $2 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED`
 
 var (
 	leaseDelivery = statement(`UPDATE deliveries SET lease = r.column2 FROM (VALUES %s) AS r
 		WHERE deliveries.id = r.column1 AND deliveries.lease = 0`, 2, "text", "bigint")
+	headsOfLines = statement(`SELECT h.id, h.subscription_id, h.employee_id, h.due_at FROM (VALUES %s) AS l JOIN deliveries h ON h.id = (
+		SELECT id FROM deliveries WHERE subscription_id = l.column1 AND employee_id = l.column2 ORDER BY position LIMIT 1)`, 2, "text", "text")
 	putOff = statement(`UPDATE deliveries SET due_at = r.column2 FROM (VALUES %s) AS r
 		WHERE deliveries.id = r.column1 AND deliveries.lease = 0`, 2, "text", "timestamptz")
 	eventsByID = statement(`SELECT id, position, type, employee_id, version, occurred_at, received_at, payload, traceparent
@@ -122,7 +121,7 @@ func (s *Store) claimInTx(ctx context.Context, token int64, wants []delivery.Wan
 	for _, w := range wants {
 		room += w.Room
 	}
-	if err := s.prepare(ctx, min(room, 2*rowsAtOnce-1), leaseDelivery, putOff, eventsByID); err != nil {
+	if err := s.prepare(ctx, min(room, 2*rowsAtOnce-1), leaseDelivery, headsOfLines, putOff, eventsByID); err != nil {
 		return nil, nil, err
 	}
 	c := claiming{Store: s, token: token}
@@ -145,32 +144,70 @@ func (s *Store) claimInTx(ctx context.Context, token int64, wants []delivery.Wan
 }
 
 // look finds what is due for one subscription.
-func (c *claiming) look(ctx context.Context, tx *sqldb.Tx, w delivery.Want) (err error) {
-	rows, err := tx.QueryxContext(ctx, tx.SQL(dueSQL), w.SubscriptionID, c.now, w.Room)
+func (c *claiming) look(ctx context.Context, tx *sqldb.Tx, w delivery.Want) error {
+	due, err := c.due(ctx, tx, w)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	n := 0
-	for ; rows.Next(); n++ {
-		l := delivery.Leased{Token: c.token}
-		l.Status = delivery.Pending
-		var head sql.NullString
-		var headDue sql.Null[time.Time]
-		if err := rows.Scan(&l.ID, &l.EventID, &l.EventType, &l.SubscriptionID, &l.EmployeeID, &l.Position, &l.Attempts, &l.Base,
-			&l.DueAt, &l.CreatedAt, &head, &headDue); err != nil {
+	if len(due) == w.Room {
+		c.more = append(c.more, w.SubscriptionID)
+	}
+	heads := map[string]head{}
+	if w.Ordered {
+		if heads, err = c.heads(ctx, tx, due); err != nil {
 			return err
 		}
-		if w.Ordered && l.EmployeeID != "" && head.String != l.ID {
-			c.late = append(c.late, late{l.ID, between(headDue.V, c.now.Add(putOffLeast), c.now.Add(putOffMost))})
+	}
+	for _, l := range due {
+		if h, ok := heads[l.EmployeeID]; ok && h.id != l.ID {
+			c.late = append(c.late, late{l.ID, between(h.dueAt, c.now.Add(putOffLeast), c.now.Add(putOffMost))})
 			continue
 		}
 		c.claimed = append(c.claimed, l)
 	}
-	if n == w.Room {
-		c.more = append(c.more, w.SubscriptionID)
+	return nil
+}
+
+func (c *claiming) due(ctx context.Context, tx *sqldb.Tx, w delivery.Want) (due []delivery.Leased, err error) {
+	rows, err := tx.QueryxContext(ctx, tx.SQL(dueSQL), w.SubscriptionID, c.now, w.Room)
+	if err != nil {
+		return nil, err
 	}
-	return rows.Err()
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		l := delivery.Leased{Token: c.token}
+		l.Status = delivery.Pending
+		if err := rows.Scan(&l.ID, &l.EventID, &l.EventType, &l.SubscriptionID, &l.EmployeeID, &l.Position, &l.Attempts, &l.Base,
+			&l.DueAt, &l.CreatedAt); err != nil {
+			return nil, err
+		}
+		due = append(due, l)
+	}
+	return due, rows.Err()
+}
+
+// head is the first in a line.
+type head struct {
+	id    string
+	dueAt time.Time
+}
+
+// heads finds who is first in the lines of what is due, by employee. It looks after the candidates are locked: a head that has
+// ended by then is seen to have, and one that ends later finds them put off, and wakes the next.
+func (c *claiming) heads(ctx context.Context, tx *sqldb.Tx, due []delivery.Leased) (map[string]head, error) {
+	heads := map[string]head{}
+	err := c.query(ctx, tx, headsOfLines, len(due),
+		func(args []any, i int) []any { return append(args, due[i].SubscriptionID, due[i].EmployeeID) },
+		func(rows *sqlx.Rows) error {
+			var h head
+			var subscription, employee string
+			err := rows.Scan(&h.id, &subscription, &employee, &h.dueAt)
+			if employee != "" { // what is of no employee waits for nobody
+				heads[employee] = h
+			}
+			return err
+		})
+	return heads, err
 }
 
 func between(t, least, most time.Time) time.Time {

@@ -15,18 +15,20 @@ import (
 //   - c are the candidates, locked: what is due, the longest due first. Another claimer skips them.
 //   - head is the first in the line of each. Who is not first is put off (late), the others are leased (got).
 //   - Both updates repeat the predicate: what FOR UPDATE has locked may have been leased since the snapshot.
+//   - The head is read from the snapshot, and may have ended since. Then endSQL has woken the one behind it, or will when
+//     this commits. In the first case the locked row is not as the snapshot (o) has it, and must not be put off.
 const claimSQL = `
 WITH live AS MATERIALIZED (
 	SELECT FROM leases WHERE holder = $8 FOR KEY SHARE
 ), c AS MATERIALIZED (
 	SELECT d.* FROM live CROSS JOIN unnest($2::text[], $3::int[], $4::bool[]) AS w(subscription, room, ordered)
 	CROSS JOIN LATERAL (
-		SELECT id, subscription_id, w.ordered, employee_id, position FROM deliveries
+		SELECT id, subscription_id, w.ordered, employee_id, position, due_at FROM deliveries
 		WHERE subscription_id = w.subscription AND lease = 0 AND due_at <= $5
 		ORDER BY due_at LIMIT w.room FOR UPDATE SKIP LOCKED
 	) d
 ), ranked AS MATERIALIZED (
-	SELECT c.id, head.id AS head_id, head.due_at AS head_due
+	SELECT c.id, c.due_at, head.id AS head_id, head.due_at AS head_due
 	FROM c LEFT JOIN LATERAL (
 		SELECT h.id, h.due_at FROM deliveries h
 		WHERE c.ordered AND c.employee_id <> '' AND h.subscription_id = c.subscription_id AND h.employee_id = c.employee_id
@@ -35,6 +37,7 @@ WITH live AS MATERIALIZED (
 ), late AS (
 	UPDATE deliveries d SET due_at = least(greatest(r.head_due, $6), $7)
 	FROM ranked r WHERE d.id = r.id AND r.head_id <> r.id AND d.lease = 0
+		AND r.due_at = (SELECT o.due_at FROM deliveries o WHERE o.id = r.id)
 	RETURNING d.subscription_id
 ), got AS (
 	UPDATE deliveries d SET lease = $1

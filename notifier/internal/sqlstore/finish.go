@@ -51,8 +51,9 @@ var (
 		dead = balances.dead + excluded.dead, cancelled = balances.cancelled + excluded.cancelled`, 5)
 )
 
-// nextInLine makes due what waits behind a delivery that has ended.
-const nextInLine = `UPDATE deliveries SET due_at = $4 WHERE lease = 0 AND attempts = 0 AND due_at > $4 AND id = (
+// nextInLine makes due what waits behind a delivery that has ended; also what is due already, since a claim may be about to
+// put it off.
+const nextInLine = `UPDATE deliveries SET due_at = $4 WHERE lease = 0 AND attempts = 0 AND id = (
 	SELECT id FROM deliveries WHERE subscription_id = $1 AND employee_id = $2 AND position > $3 ORDER BY position LIMIT 1)`
 
 func (f *finishing) inTx(ctx context.Context) error {

@@ -10,7 +10,8 @@ import (
 )
 
 // endSQL moves what has ended from deliveries to finished_deliveries, counts it, and makes due what waits behind it. Run
-// twice, it finds nothing the second time.
+// twice, it finds nothing the second time. What waits behind gets another due time even if it is due already: that tells a
+// claim which runs at the same time, and has not seen this, not to put it off.
 const endSQL = `
 WITH del AS (
 	DELETE FROM deliveries d
@@ -38,7 +39,7 @@ WITH del AS (
 		WHERE n.subscription_id = del.subscription_id AND n.employee_id = del.employee_id AND n.position > del.position
 		ORDER BY n.position LIMIT 1
 	) n
-	WHERE del.ordered AND d.id = n.id AND d.lease = 0 AND d.attempts = 0 AND d.due_at > $12
+	WHERE del.ordered AND d.id = n.id AND d.lease = 0 AND d.attempts = 0
 	RETURNING d.subscription_id
 )
 SELECT count(*), CASE WHEN count(*) < cardinality($1) THEN array_agg(id) END, ARRAY(SELECT DISTINCT subscription_id FROM wake) FROM del`

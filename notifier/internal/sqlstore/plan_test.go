@@ -17,7 +17,7 @@ func TestPlans(t *testing.T) {
 	}
 	for _, m := range []*many{
 		knownEvents, insertEvent, insertDelivery, pendingLines, leasedBefore, addFannedOut, endDelivery, addFinished, retryDelivery, addAttempt,
-		addEnded, leaseDelivery, putOff, eventsByID, releaseDelivery,
+		addEnded, leaseDelivery, headsOfLines, putOff, eventsByID, releaseDelivery,
 	} {
 		check(t, db, m.query(sqldb.SQLite, 2), 4*m.cols)
 	}

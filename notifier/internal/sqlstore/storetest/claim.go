@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -156,4 +157,59 @@ func claimErased(f *fixture) {
 			f.Errorf("%s: event %v", l.EmployeeID, l.Event)
 		}
 	}
+}
+
+// claimAgainstFinish: while lines move on, nobody who has become first in line is put off. Four claimers and their ends race;
+// a delivery that is put off by mistake would be missing when they have no more to claim for a while.
+func claimAgainstFinish(f *fixture) {
+	const lines, length, claimers = 20, 25, 4
+	for range length {
+		var events []*event.Event
+		for l := range lines {
+			events = append(events, newEvent(fmt.Sprint("emp_", l)))
+		}
+		b := one(subA, events...)
+		b.Token = 0
+		f.publish(b)
+	}
+	f.dueNow()
+	var left atomic.Int64
+	left.Store(lines * length)
+	deadline := time.Now().Add(30 * time.Second)
+	var workers sync.WaitGroup
+	for c := range claimers {
+		mine := int64(100+c) << 32
+		f.enter(mine)
+		s := f.again()
+		workers.Go(func() {
+			for n := int64(1); left.Load() > 0; n++ {
+				claimed, _, err := s.Claim(f.Context(), mine+n, []delivery.Want{{SubscriptionID: subA, Room: 8, Ordered: true}})
+				if err != nil {
+					f.Error(err)
+					return
+				}
+				var ends []delivery.Finished
+				for _, l := range claimed {
+					ends = append(ends, end(l, delivery.Delivered, 0))
+				}
+				if len(ends) > 0 {
+					if _, _, err := s.Finish(f.Context(), ends); err != nil {
+						f.Error(err)
+						return
+					}
+				}
+				left.Add(-int64(len(ends)))
+				if time.Now().After(deadline) {
+					f.Errorf("%d are left", left.Load())
+					return
+				}
+			}
+		})
+	}
+	began := time.Now()
+	workers.Wait()
+	if took := time.Since(began); took > 9*time.Second {
+		f.Errorf("took %v: somebody was put off", took)
+	}
+	f.balanced()
 }
