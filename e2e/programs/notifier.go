@@ -84,14 +84,20 @@ func (n *Notifier) Publish(t testing.TB, events ...*notifierv1.Event) {
 // Balance is that of one subscription, or of all when id is empty. It fails the test when it does not add up.
 func (n *Notifier) Balance(t testing.TB, id string) *notifierv1.Balance {
 	t.Helper()
-	b, err := n.Deliveries.GetBalance(t.Context(), &notifierv1.GetBalanceRequest{SubscriptionId: id})
+	b, err := n.balance(t, id)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.GetFannedOut() != b.GetDelivered()+b.GetPending()+b.GetDead()+b.GetCancelled() {
+	return b
+}
+
+func (n *Notifier) balance(t testing.TB, id string) (*notifierv1.Balance, error) {
+	t.Helper()
+	b, err := n.Deliveries.GetBalance(t.Context(), &notifierv1.GetBalanceRequest{SubscriptionId: id})
+	if err == nil && b.GetFannedOut() != b.GetDelivered()+b.GetPending()+b.GetDead()+b.GetCancelled() {
 		t.Errorf("the balance does not add up: %v", b)
 	}
-	return b
+	return b, err
 }
 
 // AwaitBalance waits until the balance of want's subscription is as wanted; fanned out is the sum. What is counted last, the
@@ -101,10 +107,11 @@ func (n *Notifier) AwaitBalance(t testing.TB, within time.Duration, want *notifi
 	want = proto.CloneOf(want)
 	want.FannedOut = want.GetDelivered() + want.GetPending() + want.GetDead() + want.GetCancelled()
 	Eventually(t, within, func() error {
-		if got := n.Balance(t, want.GetSubscriptionId()); !proto.Equal(got, want) {
-			return fmt.Errorf("the balance is %v, want %v", got, want)
+		got, err := n.balance(t, want.GetSubscriptionId())
+		if err == nil && !proto.Equal(got, want) {
+			err = fmt.Errorf("the balance is %v, want %v", got, want)
 		}
-		return nil
+		return err
 	})
 }
 

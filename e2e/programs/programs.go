@@ -107,7 +107,6 @@ func Start(t testing.TB, cfg stack.Config) *Stack {
 	s := &Stack{Description: &plan.Description, Processes: map[string]*stack.Process{}, t: t}
 	t.Cleanup(func() {
 		s.stop()
-		//nolint:usetesting // the test's context has ended by now
 		if err := plan.DropSchemas(context.Background(), cfg.DatabaseURL); err != nil {
 			t.Errorf("drop the schemas: %v", err)
 		}
