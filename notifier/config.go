@@ -19,16 +19,16 @@ type Config struct {
 	GRPCAddr    settings.Addr        `env:"NOTIFIER_GRPC_ADDR" default:"127.0.0.1:9002" group:"Addresses" help:"Where gRPC is served."`
 	DatabaseURL settings.DatabaseURL `env:"NOTIFIER_DATABASE_URL" default:"sqlite:./data/notifier.db" group:"Addresses" help:"sqlite:PATH or postgres://…"`
 
-	AdminKey       settings.Secret  `env:"NOTIFIER_ADMIN_KEY" group:"Keys" help:"A key with the role admin. Needed until another admin key exists."`
-	APIKeys        settings.APIKeys `env:"NOTIFIER_API_KEYS" group:"Keys" help:"Further keys, name:role:key,… with the roles admin, publisher, bank and viewer."`
-	MasterKey      MasterKey        `env:"NOTIFIER_MASTER_KEY" required:"" group:"Keys" help:"What secrets are sealed with: the base64 of 32 bytes, or the URL of a key (awskms://…, gcpkms://…)."`
-	OldMasterKeys  MasterKeys       `env:"NOTIFIER_OLD_MASTER_KEYS" group:"Keys" help:"Earlier master keys, comma-separated, until \"notifier rewrap\" has run."`
-	GRPCTLSCert    settings.File    `env:"NOTIFIER_GRPC_TLS_CERT" group:"TLS" help:"Certificate of the gRPC listener (PEM)."`
-	GRPCTLSKey     settings.File    `env:"NOTIFIER_GRPC_TLS_KEY" group:"TLS" help:"Its key (PEM)."`
-	GRPCClientCA   settings.File    `env:"NOTIFIER_GRPC_CLIENT_CA" group:"TLS" help:"Ask gRPC clients for a certificate of this CA (PEM)."`
-	GRPCClientNames []string        `env:"NOTIFIER_GRPC_CLIENT_NAMES" group:"TLS" help:"Names, comma-separated, one of which the client's certificate must carry; empty: nobody."`
-	HTTPTLSCert    settings.File    `env:"NOTIFIER_HTTP_TLS_CERT" group:"TLS" help:"Certificate of the HTTP listener (PEM)."`
-	HTTPTLSKey     settings.File    `env:"NOTIFIER_HTTP_TLS_KEY" group:"TLS" help:"Its key (PEM)."`
+	AdminKey        settings.Secret  `env:"NOTIFIER_ADMIN_KEY" group:"Keys" help:"A key with the role admin. Needed until another admin key exists."`
+	APIKeys         settings.APIKeys `env:"NOTIFIER_API_KEYS" group:"Keys" help:"Further keys, name:role:key,… with the roles admin, publisher, bank and viewer."`
+	MasterKey       MasterKey        `env:"NOTIFIER_MASTER_KEY" required:"" group:"Keys" help:"What secrets are sealed with: the base64 of 32 bytes, or the URL of a key (awskms://…, gcpkms://…)."`
+	OldMasterKeys   MasterKeys       `env:"NOTIFIER_OLD_MASTER_KEYS" group:"Keys" help:"Earlier master keys, comma-separated, until \"notifier rewrap\" has run."`
+	GRPCTLSCert     settings.File    `env:"NOTIFIER_GRPC_TLS_CERT" group:"TLS" help:"Certificate of the gRPC listener (PEM)."`
+	GRPCTLSKey      settings.File    `env:"NOTIFIER_GRPC_TLS_KEY" group:"TLS" help:"Its key (PEM)."`
+	GRPCClientCA    settings.File    `env:"NOTIFIER_GRPC_CLIENT_CA" group:"TLS" help:"Ask gRPC clients for a certificate of this CA (PEM)."`
+	GRPCClientNames []string         `env:"NOTIFIER_GRPC_CLIENT_NAMES" group:"TLS" help:"Names, comma-separated, one of which the client's certificate must carry; empty: nobody."`
+	HTTPTLSCert     settings.File    `env:"NOTIFIER_HTTP_TLS_CERT" group:"TLS" help:"Certificate of the HTTP listener (PEM)."`
+	HTTPTLSKey      settings.File    `env:"NOTIFIER_HTTP_TLS_KEY" group:"TLS" help:"Its key (PEM)."`
 
 	AllowCIDRs      settings.CIDRs `env:"NOTIFIER_ALLOW_CIDRS" group:"Towards receivers" help:"Address ranges to send to although they are not public, such as 10.1.0.0/16."`
 	AllowPorts      []uint16       `env:"NOTIFIER_ALLOW_PORTS" group:"Towards receivers" help:"Ports below 1024 to send to besides 443."`

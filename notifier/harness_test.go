@@ -319,7 +319,6 @@ func (c *client) subscribe(t *testing.T, b *bank, edit func(*notifierv1.Subscrip
 	return s
 }
 
-
 func allow(cidrs ...string) settings.CIDRs {
 	var out settings.CIDRs
 	for _, c := range cidrs {
@@ -327,7 +326,6 @@ func allow(cidrs ...string) settings.CIDRs {
 	}
 	return out
 }
-
 
 // postgres is the URL of a new PostgreSQL database, for what takes several replicas.
 func postgres(t *testing.T) string {

@@ -7,12 +7,12 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	notifierv1 "hirewire.dev/proto/notifier/v1"
 	"hirewire.dev/webhook"
 )
@@ -86,19 +86,23 @@ var hostile = map[string]map[string]func(*notifierv1.Subscription){
 	"max_in_flight":         {"-1": func(s *notifierv1.Subscription) { s.MaxInFlight = -1 }, "many": func(s *notifierv1.Subscription) { s.MaxInFlight = 1 << 30 }},
 	"rate_limit_per_second": {"-1": func(s *notifierv1.Subscription) { s.RateLimitPerSecond = -1 }, "1e9": func(s *notifierv1.Subscription) { s.RateLimitPerSecond = 1e9 }},
 	"retry_schedule": {
-		"negative": func(s *notifierv1.Subscription) { s.RetrySchedule = []*durationpb.Duration{durationpb.New(-time.Second)} },
+		"negative": func(s *notifierv1.Subscription) {
+			s.RetrySchedule = []*durationpb.Duration{durationpb.New(-time.Second)}
+		},
 		"101": func(s *notifierv1.Subscription) {
 			for range 101 {
 				s.RetrySchedule = append(s.RetrySchedule, durationpb.New(time.Second))
 			}
 		},
-		"31 days": func(s *notifierv1.Subscription) { s.RetrySchedule = []*durationpb.Duration{durationpb.New(31 * 24 * time.Hour)} },
+		"31 days": func(s *notifierv1.Subscription) {
+			s.RetrySchedule = []*durationpb.Duration{durationpb.New(31 * 24 * time.Hour)}
+		},
 		"31 days in all": func(s *notifierv1.Subscription) {
 			for range 31 {
 				s.RetrySchedule = append(s.RetrySchedule, durationpb.New(24*time.Hour))
 			}
 		},
-		"nanos 1e9": func(s *notifierv1.Subscription) { s.RetrySchedule = []*durationpb.Duration{{Nanos: 1e9}} },
+		"nanos 1e9":     func(s *notifierv1.Subscription) { s.RetrySchedule = []*durationpb.Duration{{Nanos: 1e9}} },
 		"seconds 1<<60": func(s *notifierv1.Subscription) { s.RetrySchedule = []*durationpb.Duration{{Seconds: 1 << 60}} },
 	},
 	"labels": {
@@ -211,15 +215,29 @@ func TestGoodSubscriptionsAreTaken(t *testing.T) {
 	n := start(t, config(t, "sqlite:"+t.TempDir()+"/n.db"))
 	c := n.as(t, "bank-a")
 	for i, s := range []*notifierv1.Subscription{
-		{Name: `'; DROP TABLE subscriptions;--`}, {Name: "<script>alert(1)</script>"}, {Name: "%s%n%x"}, {Name: "李雷 · Zoë · 👩‍👩‍👧"},
-		{Url: "https://bücher.test/hook"}, {Url: "https://xn--bcher-kva.test/hook?token=a%20b"}, {Url: "https://bank.test:8443/"}, {Url: "https://127.0.0.1:9999/x"},
-		{Url: "https://8.8.8.8/"}, {Url: "https://[2606:4700::1]:443/x"},
-		{EventTypes: []string{"employee.*"}}, {EventTypes: []string{"employee.created", "employee.updated", "employee.terminated"}},
+		{Name: `'; DROP TABLE subscriptions;--`},
+		{Name: "<script>alert(1)</script>"},
+		{Name: "%s%n%x"},
+		{Name: "李雷 · Zoë · 👩‍👩‍👧"},
+		{Url: "https://bücher.test/hook"},
+		{Url: "https://xn--bcher-kva.test/hook?token=a%20b"},
+		{Url: "https://bank.test:8443/"},
+		{Url: "https://127.0.0.1:9999/x"},
+		{Url: "https://8.8.8.8/"},
+		{Url: "https://[2606:4700::1]:443/x"},
+		{EventTypes: []string{"employee.*"}},
+		{EventTypes: []string{"employee.created", "employee.updated", "employee.terminated"}},
 		{Filter: `event.data.employee.country in ["DE", "FR"] && event.version > 1`},
-		{Secret: "whsec_" + b64(24)}, {Secret: "whsec_" + b64(64)}, {Signature: notifierv1.Subscription_V1A},
-		{Contact: "https://bank.test/alerts"}, {Contact: "a+b@x.test"}, {Description: "two\nlines"},
-		{MaxInFlight: 1000, RateLimitPerSecond: 100_000}, {RetrySchedule: []*durationpb.Duration{durationpb.New(0), durationpb.New(30 * 24 * time.Hour)}},
-		{StartFrom: "NOW"}, {Labels: map[string]string{"a/b.c_d-e": "any value, really"}},
+		{Secret: "whsec_" + b64(24)},
+		{Secret: "whsec_" + b64(64)},
+		{Signature: notifierv1.Subscription_V1A},
+		{Contact: "https://bank.test/alerts"},
+		{Contact: "a+b@x.test"},
+		{Description: "two\nlines"},
+		{MaxInFlight: 1000, RateLimitPerSecond: 100_000},
+		{RetrySchedule: []*durationpb.Duration{durationpb.New(0), durationpb.New(30 * 24 * time.Hour)}},
+		{StartFrom: "NOW"},
+		{Labels: map[string]string{"a/b.c_d-e": "any value, really"}},
 	} {
 		if s.GetName() == "" {
 			s.Name = fmt.Sprintf("s%d", i)
@@ -307,4 +325,3 @@ func wantViolation(t *testing.T, what string, err error, field string) {
 	}
 	t.Errorf("%s: %v; want a violation of %s", what, st.Details(), field)
 }
-

@@ -71,8 +71,14 @@ var fields = []field{
 		name: "start_from", why: "is for create; CreateReplay brings past events",
 		fixed: func(_ domain, in *message) bool { return in.GetStartFrom() != "" },
 	},
-	{name: "id"}, {name: "status"}, {name: "status_reason"}, {name: "created_at"}, {name: "updated_at"}, {name: "public_key"},
-	{name: "owner"}, {name: "etag"},
+	{name: "id"},
+	{name: "status"},
+	{name: "status_reason"},
+	{name: "created_at"},
+	{name: "updated_at"},
+	{name: "public_key"},
+	{name: "owner"},
+	{name: "etag"},
 }
 
 func setSchedule(s *domain, in *message) error {
@@ -181,4 +187,3 @@ func shownToProto(s subscription.Shown) *notifierv1.Subscription {
 	out.Secret, out.PublicKey = s.Secret, s.PublicKey
 	return out
 }
-

@@ -179,7 +179,7 @@ func putKeys(ctx context.Context, tx *sqldb.Tx, id string, was, keys []subscript
 
 // Get implements subscription.Store.
 func (s *Store) Get(ctx context.Context, id string) (subscription.Record, error) {
-	r, err := s.record(ctx, s.db.Reader(), id)
+	r, err := readRecord(ctx, s.db.Reader(), selectSubscription, id)
 	if err == nil && !r.DeletedAt.IsZero() {
 		return subscription.Record{}, subscription.ErrNotFound
 	}
@@ -192,10 +192,12 @@ type queryer interface {
 	SelectContext(ctx context.Context, dest any, query string, args ...any) error
 }
 
-// record is a subscription with its keys, deleted or not.
-func (s *Store) record(ctx context.Context, q queryer, id string) (subscription.Record, error) {
+const selectSubscription = `SELECT ` + subscriptionColumns + ` FROM subscriptions WHERE id = $1`
+
+// readRecord reads a subscription, by selectSubscription or a locking form of it, and its keys; deleted or not.
+func readRecord(ctx context.Context, q queryer, query, id string) (subscription.Record, error) {
 	var row subscriptionRow
-	err := q.GetContext(ctx, &row, `SELECT `+subscriptionColumns+` FROM subscriptions WHERE id = $1`, id)
+	err := q.GetContext(ctx, &row, query, id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return subscription.Record{}, subscription.ErrNotFound
 	}
@@ -225,7 +227,8 @@ func (s *Store) Update(ctx context.Context, id string, req access.Request, fn fu
 		if err != nil {
 			return err
 		}
-		if r, err = s.record(ctx, tx, id); err != nil {
+		// Locked against a challenge that is claimed or postponed meanwhile.
+		if r, err = readRecord(ctx, tx, tx.SQL(selectSubscription+` FOR UPDATE`), id); err != nil {
 			return err
 		}
 		if !r.DeletedAt.IsZero() {
@@ -303,7 +306,7 @@ func (s *Store) ClaimChallenges(ctx context.Context, now time.Time, lease time.D
 		if n, err := done.RowsAffected(); err != nil || n == 0 {
 			continue
 		}
-		r, err := s.record(ctx, s.db, id)
+		r, err := readRecord(ctx, s.db, selectSubscription, id)
 		if err != nil {
 			return claimed, err
 		}
