@@ -97,7 +97,7 @@ type local struct {
 func (l *local) start() (func() error, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	cmd := exec.Command(l.program, l.args...) //nolint:noctx // it outlives the start; halt and remove end it
+	cmd := exec.Command(l.program, l.args...)
 	cmd.Dir, cmd.SysProcAttr = l.dir, l.attr
 	cmd.Stdout, cmd.Stderr = &l.log, &l.log
 	if err := cmd.Start(); err != nil {
@@ -164,7 +164,7 @@ func (l *local) freeze(frozen bool) error {
 }
 
 func childrenOf(parent int) ([]int, error) {
-	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=").Output() //nolint:noctx // it ends by itself
+	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=").Output()
 	if err != nil {
 		return nil, fmt.Errorf("ps: %w", err)
 	}

@@ -214,7 +214,7 @@ func TestAuthorization(t *testing.T) {
 	raw := func(values ...string) context.Context {
 		ctx := t.Context()
 		for _, v := range values {
-			ctx = metadata.AppendToOutgoingContext(ctx, "authorization", v) //nolint:fatcontext // One or two.
+			ctx = metadata.AppendToOutgoingContext(ctx, "authorization", v)
 		}
 		return ctx
 	}

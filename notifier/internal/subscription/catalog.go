@@ -30,7 +30,7 @@ type Catalog struct {
 	log    *slog.Logger
 
 	current atomic.Pointer[Snapshot]
-	seen    atomic.Int64 // when the store last said so, in nanoseconds since 1970
+	seen    atomic.Int64  // when the store last said so, in nanoseconds since 1970
 	turn    chan struct{} // holds one token: one reload at a time
 	// What follows belongs to whoever has the turn.
 	change  int64 // the last one taken over
