@@ -23,7 +23,7 @@ type Store interface {
 	List(ctx context.Context, q Query) ([]Subscription, error)
 	// Update changes one: fn gets a copy and says what becomes of it, with the audit entry; a nil entry means that there is
 	// nothing to change. fn may be called more than once, so it must be pure. A fn that sets DeletedAt deletes it, with its
-	// keys, and cancels its pending deliveries. If req has an ID and was made before, fn is not called, and the answer has
+	// keys, and cancels its pending deliveries. If req has an ID and was made before, nothing is stored, and the answer has
 	// the request as it was then.
 	//
 	// Errors: ErrNotFound, ErrNameTaken, those of fn.
