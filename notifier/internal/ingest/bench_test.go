@@ -81,3 +81,42 @@ func benchmarkEngine(b *testing.B, url string, publishers, subscriptions int) {
 type observerFunc func(results []delivery.Result)
 
 func (f observerFunc) Observe(results []delivery.Result) { f(results) }
+
+// BenchmarkDrain is what was held for a subscription, claimed and delivered: an operation is one delivery.
+func BenchmarkDrain(b *testing.B) {
+	for _, e := range []struct {
+		name string
+		url  func(testing.TB) string
+	}{{"sqlite", sqldbtest.SQLiteURL}, {"postgres", sqldbtest.PostgresURL}} {
+		b.Run(e.name, func(b *testing.B) {
+			db := sqldbtest.Open(b, e.url(b))
+			held := target(1)
+			held.Status = subscription.Paused
+			c := newCatalog(db, held)
+			var delivered atomic.Int64
+			r := startReplica(b, db, c, senderFunc(func(context.Context, delivery.Request) delivery.Attempt {
+				return answer(200)
+			}), delivery.Config{}, observerFunc(func(results []delivery.Result) { delivered.Add(int64(len(results))) }))
+			for n := 0; n < b.N; n += 500 {
+				var call []event.Event
+				for i := range min(b.N-n, 500) {
+					call = append(call, newEvent(fmt.Sprint("emp_", (n+i)%20_000), 1))
+				}
+				if err := r.Publish(b.Context(), call); err != nil {
+					b.Fatal(err)
+				}
+			}
+			c.add(b, target(1))
+			b.ReportAllocs()
+			cpu := storetest.StartCPU(b, db)
+			b.ResetTimer()
+			if _, err := c.Reload(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			waitFor(b, "all delivered", 2*time.Minute, func() bool { return delivered.Load() == int64(b.N) })
+			b.StopTimer()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "deliveries/s")
+			cpu.Report(b, b.N)
+		})
+	}
+}

@@ -306,3 +306,31 @@ func TestStopped(t *testing.T) {
 		t.Errorf("%d events", n)
 	}
 }
+
+// TestTenThousandSubscriptions: one event for all of them is acknowledged soon, and reaches each once.
+func TestTenThousandSubscriptions(t *testing.T) {
+	onEngines(t, func(t *testing.T, db *sqldb.DB) {
+		const n = 10_000
+		var targets []*subscription.Target
+		for i := range n {
+			s := target(0)
+			s.ID = fmt.Sprintf("sub_%026d", i)
+			targets = append(targets, s)
+		}
+		got := newReceiver()
+		r := startReplica(t, db, newCatalog(db, targets...), senderFunc(func(_ context.Context, r delivery.Request) delivery.Attempt {
+			got.note(r)
+			return answer(200)
+		}), delivery.Config{})
+		began := time.Now()
+		if err := r.Publish(t.Context(), []event.Event{newEvent("emp_1", 1)}); err != nil {
+			t.Fatal(err)
+		}
+		acknowledged := time.Since(began)
+		settled(t, db, n)
+		t.Logf("acknowledged after %v, delivered after %v", acknowledged.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+		if posts, different := got.count(); posts != n || different != n {
+			t.Errorf("%d posts of %d deliveries, want %d", posts, different, n)
+		}
+	})
+}
