@@ -96,7 +96,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 		t.Parallel()
 		signal := syscall.SIGTERM
 		if databaseURL != "" {
-		signal = syscall.SIGINT
+			signal = syscall.SIGINT
 		}
 		cfg := stack.Config{Dir: t.TempDir(), DatabaseURL: databaseURL}
 		s := programs.Start(t, cfg)
