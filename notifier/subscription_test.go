@@ -217,18 +217,18 @@ func TestListSubscriptionsPagesAndFilters(t *testing.T) {
 			req  *notifierv1.ListSubscriptionsRequest
 			want string
 		}{
-			"all":             {admin, &notifierv1.ListSubscriptionsRequest{}, "s0 s1 s2 s3 s4 s0"},
-			"by two":          {admin, &notifierv1.ListSubscriptionsRequest{PageSize: 2}, "s0 s1 | s2 s3 | s4 s0"},
-			"much":            {admin, &notifierv1.ListSubscriptionsRequest{PageSize: 1e9}, "s0 s1 s2 s3 s4 s0"},
-			"name":            {admin, &notifierv1.ListSubscriptionsRequest{Name: "s3"}, "s3"},
-			"label":           {admin, &notifierv1.ListSubscriptionsRequest{Label: "n=1"}, "s1 s3"},
-			"label, paged":    {admin, &notifierv1.ListSubscriptionsRequest{Label: "n", PageSize: 3}, "s0 s1 s2 | s3 s4"},
-			"owner":           {admin, &notifierv1.ListSubscriptionsRequest{Owner: "bank-a"}, "s0"},
-			"a bank's own":    {n.as(t, "bank-a"), &notifierv1.ListSubscriptionsRequest{}, "s0"},
-			"another bank's":  {n.as(t, "bank-a"), &notifierv1.ListSubscriptionsRequest{Owner: "bank-b"}, ""},
+			"all":              {admin, &notifierv1.ListSubscriptionsRequest{}, "s0 s1 s2 s3 s4 s0"},
+			"by two":           {admin, &notifierv1.ListSubscriptionsRequest{PageSize: 2}, "s0 s1 | s2 s3 | s4 s0"},
+			"much":             {admin, &notifierv1.ListSubscriptionsRequest{PageSize: 1e9}, "s0 s1 s2 s3 s4 s0"},
+			"name":             {admin, &notifierv1.ListSubscriptionsRequest{Name: "s3"}, "s3"},
+			"label":            {admin, &notifierv1.ListSubscriptionsRequest{Label: "n=1"}, "s1 s3"},
+			"label, paged":     {admin, &notifierv1.ListSubscriptionsRequest{Label: "n", PageSize: 3}, "s0 s1 s2 | s3 s4"},
+			"owner":            {admin, &notifierv1.ListSubscriptionsRequest{Owner: "bank-a"}, "s0"},
+			"a bank's own":     {n.as(t, "bank-a"), &notifierv1.ListSubscriptionsRequest{}, "s0"},
+			"another bank's":   {n.as(t, "bank-a"), &notifierv1.ListSubscriptionsRequest{Owner: "bank-b"}, ""},
 			"a bank with none": {n.as(t, "bank-b"), &notifierv1.ListSubscriptionsRequest{}, ""},
-			"a viewer":        {n.as(t, "viewer"), &notifierv1.ListSubscriptionsRequest{PageSize: 4}, "s0 s1 s2 s3 | s4 s0"},
-			"paused":          {admin, &notifierv1.ListSubscriptionsRequest{Status: notifierv1.Subscription_PAUSED}, ""},
+			"a viewer":         {n.as(t, "viewer"), &notifierv1.ListSubscriptionsRequest{PageSize: 4}, "s0 s1 s2 s3 | s4 s0"},
+			"paused":           {admin, &notifierv1.ListSubscriptionsRequest{Status: notifierv1.Subscription_PAUSED}, ""},
 		} {
 			if got := names(c.c, c.req); got != c.want {
 				t.Errorf("%s: %q, want %q", name, got, c.want)
