@@ -66,6 +66,9 @@ func (d *Dispatcher) claimOnce(ctx context.Context) (more bool, err error) {
 		return false, nil
 	}
 	claimed, fullOf, err := d.claimFrom(ctx, token, wants)
+	if err != nil {
+		claimed, fullOf = nil, nil
+	}
 	d.lease.end(token, len(claimed), err != nil)
 	d.takeClaimed(token, claimed, fullOf, wants, err != nil)
 	return err == nil && (left || len(fullOf) > 0), err

@@ -81,7 +81,10 @@ func (s *Store) claimAtOnce(ctx context.Context, token int64, wants []delivery.W
 		}
 		return nil
 	})
-	return claimed, more, err
+	if err != nil {
+		return nil, nil, err // rows come before the commit: without its answer they are worth nothing
+	}
+	return claimed, more, nil
 }
 
 // scanClaimed reads the rows: first what was claimed, each event shared; then, without an id, how many were put off.
