@@ -2,6 +2,7 @@ package sqlstore_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -27,8 +28,8 @@ func benchmarkEngines(b *testing.B, bench func(b *testing.B, db *sqldb.DB)) {
 	})
 }
 
-// BenchmarkCreate is 64 callers that create one employee at a time, with a request id.
-func BenchmarkCreate(b *testing.B) {
+// benchmarkStore runs op from 64 callers, numbered from 1, on a running store of each engine.
+func benchmarkStore(b *testing.B, prepare func(b *testing.B, s *sqlstore.Store), op func(s *sqlstore.Store, i int) error) {
 	benchmarkEngines(b, func(b *testing.B, db *sqldb.DB) {
 		if err := sqlstore.Migrate(b.Context(), db); err != nil {
 			b.Fatal(err)
@@ -40,24 +41,53 @@ func BenchmarkCreate(b *testing.B) {
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
 		go func() { done <- s.Run(ctx) }()
+		prepare(b, s)
 		var n atomic.Int64
 		b.SetParallelism(32)
 		b.ReportAllocs()
 		b.ResetTimer()
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				i := int(n.Add(1))
-				if _, err := s.Create(ctx, hr, employee.Create{Employee: person(i), RequestID: fmt.Sprintf("request-%d", i)}); err != nil {
+				if err := op(s, int(n.Add(1))); err != nil {
 					b.Error(err)
 				}
 			}
 		})
 		b.StopTimer()
-		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "creates/s")
+		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
 		cancel()
-		if err := <-done; err != nil {
+		if err := errors.Join(<-done, s.Close()); err != nil {
 			b.Error(err)
 		}
-		s.Close()
+	})
+}
+
+// BenchmarkCreate is one employee a call, with a request id.
+func BenchmarkCreate(b *testing.B) {
+	benchmarkStore(b, func(*testing.B, *sqlstore.Store) {}, func(s *sqlstore.Store, i int) error {
+		_, err := s.Create(context.Background(), hr, employee.Create{Employee: person(i), RequestID: fmt.Sprintf("request-%d", i)})
+		return err
+	})
+}
+
+// BenchmarkUpdate changes one of 1,000 employees a call.
+func BenchmarkUpdate(b *testing.B) {
+	var ids []string
+	benchmarkStore(b, func(b *testing.B, s *sqlstore.Store) {
+		ids = nil
+		var creates []employee.Create
+		for i := range 1000 {
+			creates = append(creates, employee.Create{Employee: person(i)})
+		}
+		results, _, err := s.CreateEach(b.Context(), hr, creates)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, r := range results {
+			ids = append(ids, r.Employee.ID)
+		}
+	}, func(s *sqlstore.Store, i int) error {
+		_, err := s.Update(context.Background(), hr, ids[i%len(ids)], change)
+		return err
 	})
 }

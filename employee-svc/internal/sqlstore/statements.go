@@ -14,7 +14,7 @@ type statements struct {
 
 	// In transactions:
 	takePositions, findKnown, getLocked, update, enqueue *sql.Stmt
-	insertArrays                                         *sql.Stmt // PostgreSQL only
+	insertArrays, updateAtOnce                           *sql.Stmt // PostgreSQL only
 	// Reads:
 	get, firstUpdated                             *sql.Stmt
 	list, listUpdated, listStatus, listUpdatedToo *sql.Stmt
@@ -38,17 +38,27 @@ const (
 	sqlFirstUpdated   = `WITH recent AS MATERIALIZED (SELECT position FROM employees WHERE updated_at > $1 LIMIT $2)
 		SELECT count(*), coalesce(min(position), 0) FROM recent`
 
-	sqlUpdate = `UPDATE employees SET position = $2, employee_number = $3, given_name = $4, family_name = $5, email = $6,
-			email_key = $7, job_title = $8, department = $9, hire_date = $10, country = $11, currency = $12,
-			status = $13, version = $14, updated_at = $15
-		WHERE id = $1`
+	sqlSetEmployee = `employee_number = $2, given_name = $3, family_name = $4, email = $5, email_key = $6, job_title = $7,
+		department = $8, hire_date = $9, country = $10, currency = $11, status = $12, version = $13, updated_at = $14`
 
 	// An event that follows one that is still there must not be on its way before that one is gone.
-	sqlEnqueue = `INSERT INTO outbox (position, event_id, employee_id, body, created_at, lease, due_at)
+	sqlLine = `EXISTS (SELECT 1 FROM outbox WHERE employee_id = $1 AND parked_at IS NULL)`
+
+	sqlUpdate  = `UPDATE employees SET ` + sqlSetEmployee + `, position = $15 WHERE id = $1`
+	sqlEnqueue = `INSERT INTO outbox (employee_id, position, event_id, body, created_at, lease, due_at)
 		SELECT $1, $2, $3, $4, $5, CASE WHEN follows THEN 0 ELSE CAST($6 AS bigint) END,
 			CASE WHEN follows THEN CAST($5 AS timestamptz) ELSE CAST($7 AS timestamptz) END
-		FROM (SELECT EXISTS (SELECT 1 FROM outbox WHERE employee_id = $3 AND parked_at IS NULL) AS follows) AS line
+		FROM (SELECT ` + sqlLine + ` AS follows) AS line
 		RETURNING lease`
+
+	// All of it in one round trip, for PostgreSQL: the feed is held for that much less.
+	sqlUpdateAtOnce = `WITH taken AS (UPDATE feed SET position = position + 1 RETURNING position),
+		changed AS (UPDATE employees SET ` + sqlSetEmployee + `, position = taken.position FROM taken WHERE id = $1),
+		line AS (SELECT ` + sqlLine + ` AS follows)
+		INSERT INTO outbox (employee_id, position, event_id, body, created_at, lease, due_at)
+		SELECT $1, taken.position, $15, $16, $14, CASE WHEN follows THEN 0 ELSE $17::bigint END,
+			CASE WHEN follows THEN $14 ELSE $18::timestamptz END
+		FROM taken, line RETURNING position, lease`
 )
 
 // prepare prepares everything. The SQLite text of row locks is the same without them.
@@ -66,7 +76,7 @@ func (st *statements) prepare(ctx context.Context, db *sqldb.DB) error {
 	known := findKnownJSON
 	if db.Engine == sqldb.PostgreSQL {
 		known = findKnownArrays
-		if err := write(&st.insertArrays, insertArrays); err != nil {
+		if err := errors.Join(write(&st.insertArrays, insertArrays), write(&st.updateAtOnce, sqlUpdateAtOnce)); err != nil {
 			return err
 		}
 	}

@@ -97,6 +97,9 @@ func (u *update) try(ctx context.Context, tx *sqldb.Tx) error {
 	if err != nil {
 		return fmt.Errorf("encode event: %w", err)
 	}
+	if tx.Engine == sqldb.PostgreSQL && u.keysStay() {
+		return u.writeAtOnce(ctx, tx, body)
+	}
 	position, err := u.store.takePositions(ctx, tx, 1)
 	if err != nil {
 		return err
@@ -118,13 +121,18 @@ func (u *update) lock(ctx context.Context, tx *sqldb.Tx) (employee.Employee, err
 	return e, nil
 }
 
+// keysStay reports that neither what is unique changes.
+func (u *update) keysStay() bool {
+	return u.after.Number == u.before.Number && employee.EmailKey(u.after.Email) == employee.EmailKey(u.before.Email)
+}
+
 // checkKeys looks for others with the new number or email. Nobody can take them between this and the commit: who writes
 // employees holds the feed.
 func (u *update) checkKeys(ctx context.Context, tx *sqldb.Tx) error {
-	key := employee.EmailKey(u.after.Email)
-	if u.after.Number == u.before.Number && key == employee.EmailKey(u.before.Email) {
+	if u.keysStay() {
 		return nil
 	}
+	key := employee.EmailKey(u.after.Email)
 	known, err := u.store.findKnown(ctx, tx, []job{{items: []item{{employee: u.after, emailKey: key}}}})
 	if err != nil {
 		return fmt.Errorf("find known keys: %w", err)
@@ -138,21 +146,40 @@ func (u *update) checkKeys(ctx context.Context, tx *sqldb.Tx) error {
 	return nil
 }
 
-func (u *update) write(ctx context.Context, tx *sqldb.Tx, position int64, body []byte) error {
+// row are the values of sqlSetEmployee, with room for more.
+func (u *update) row() []any {
 	e := &u.after
-	err := exec(ctx, tx, u.store.stmts.update, e.ID, position, e.Number, e.GivenName, e.FamilyName,
-		e.Email, employee.EmailKey(e.Email), e.JobTitle, e.Department, e.HireDate, e.Country, e.Currency, e.Status, e.Version, e.UpdatedAt)
-	if err != nil {
+	return append(make([]any, 0, 18), e.ID, e.Number, e.GivenName, e.FamilyName, e.Email, employee.EmailKey(e.Email), e.JobTitle,
+		e.Department, e.HireDate, e.Country, e.Currency, e.Status, e.Version, e.UpdatedAt)
+}
+
+func (u *update) write(ctx context.Context, tx *sqldb.Tx, position int64, body []byte) error {
+	if err := exec(ctx, tx, u.store.stmts.update, append(u.row(), position)...); err != nil {
 		return fmt.Errorf("update employee: %w", err)
 	}
 	var lease int64
-	err = queryRow(ctx, tx, u.store.stmts.enqueue, position, u.eventID, e.ID, body, e.UpdatedAt,
-		u.slot.Lease, u.slot.Until).Scan(&lease)
+	err := queryRow(ctx, tx, u.store.stmts.enqueue, u.after.ID, position, u.eventID, body, u.after.UpdatedAt, u.slot.Lease, u.slot.Until).
+		Scan(&lease)
 	if err != nil {
 		return fmt.Errorf("insert event: %w", err)
 	}
-	if lease != 0 {
-		u.leased = []outbox.Message{{Position: position, EventID: u.eventID, EmployeeID: e.ID, Body: body}}
-	}
+	u.keep(position, lease, body)
 	return nil
+}
+
+func (u *update) writeAtOnce(ctx context.Context, tx *sqldb.Tx, body []byte) error {
+	var position, lease int64
+	args := append(u.row(), u.eventID, body, u.slot.Lease, u.slot.Until)
+	if err := queryRow(ctx, tx, u.store.stmts.updateAtOnce, args...).Scan(&position, &lease); err != nil {
+		return fmt.Errorf("update employee: %w", err)
+	}
+	u.keep(position, lease, body)
+	return nil
+}
+
+// keep keeps the event for the relay, if it was stored with the slot's lease.
+func (u *update) keep(position, lease int64, body []byte) {
+	if lease != 0 {
+		u.leased = []outbox.Message{{Position: position, EventID: u.eventID, EmployeeID: u.after.ID, Body: body}}
+	}
 }
