@@ -27,8 +27,11 @@ func TestLostRepliesMakeNothingTwice(t *testing.T) {
 	subscription := n.Subscribe(t, &notifierv1.Subscription{Name: "lost replies", Url: bank.URL, Secret: bank.Secret.Reveal()})
 
 	lost := []pgproxy.Rule{
-		{Kind: pgproxy.Complete, Text: "COMMIT"}, {Kind: pgproxy.Complete, Text: "INSERT"}, {Kind: pgproxy.Statement, Text: "COMMIT"},
-		{Kind: pgproxy.Complete}, {Kind: pgproxy.Statement},
+		{Kind: pgproxy.Complete, Text: "COMMIT"},
+		{Kind: pgproxy.Complete, Text: "INSERT"},
+		{Kind: pgproxy.Statement, Text: "COMMIT"},
+		{Kind: pgproxy.Complete},
+		{Kind: pgproxy.Statement},
 	}
 	const rounds = 4
 	ids := map[string]string{}

@@ -1308,7 +1308,7 @@ type ListenRequest_Open struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	EventTypes []string               `protobuf:"bytes,1,rep,name=event_types,json=eventTypes,proto3" json:"event_types,omitempty"`
 	Filter     string                 `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
-	// Who listens; shown in the list of subscriptions while it does.
+	// Who listens; shown in the log.
 	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	// `whsec_…` to sign with; not set: one is made and told.
 	Secret        string `protobuf:"bytes,4,opt,name=secret,proto3" json:"secret,omitempty"`
