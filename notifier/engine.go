@@ -28,6 +28,7 @@ func (s *Service) newEngine(store *sqlstore.Store, a *admin, observers ...delive
 	e := &engine{store: store}
 	e.dispatcher = delivery.New(delivery.Config{Replica: replicaName(), Schedule: s.cfg.RetrySchedule},
 		store, a.sender, a.catalog, a.health, s.log, append([]delivery.Observer{healthObserver{a.health}, newAttemptMetrics(s.metrics)}, observers...)...)
+	registerLoad(s.metrics, e.dispatcher)
 	e.publisher = ingest.New(ingest.Config{Schedule: s.cfg.RetrySchedule, NewID: func() string { return id.New("dlv") }},
 		store, a.catalog, e.dispatcher, s.log)
 	s.run("publishing", e.publisher.Run)

@@ -74,6 +74,16 @@ func (c *catalog) add(tb testing.TB, t *subscription.Target) (position int) {
 	return position
 }
 
+// show puts another view of a subscription in force.
+func (c *catalog) show(t *subscription.Target) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stored[t.ID] = t
+	c.current = &subscription.Snapshot{Epoch: c.current.Epoch, Targets: maps.Clone(c.stored)}
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
 func target(n int) *subscription.Target {
 	return &subscription.Target{
 		Subscription: subscription.Subscription{

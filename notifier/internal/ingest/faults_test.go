@@ -15,7 +15,6 @@ import (
 	"hirewire.dev/notifier/internal/ingest"
 	"hirewire.dev/notifier/internal/sqlstore"
 	"hirewire.dev/platform/sqldb"
-	"hirewire.dev/platform/sqldb/sqldbtest"
 )
 
 var errLost = errors.New("the answer was lost")
@@ -309,42 +308,4 @@ func TestRolling(t *testing.T) {
 			t.Errorf("%d posts of %d deliveries, want %d", posts, different, published.Load())
 		}
 	})
-}
-
-// TestBackendsKilled: PostgreSQL's processes die under load; a process that lives sends nothing twice and loses nothing.
-func TestBackendsKilled(t *testing.T) {
-	url := sqldbtest.PostgresURL(t)
-	db, killer := sqldbtest.Open(t, url), sqldbtest.Open(t, url, sqldb.MaxOpenConns(1))
-	got := newReceiver()
-	r := startReplica(t, db, newCatalog(db, target(1)), senderFunc(func(_ context.Context, r delivery.Request) delivery.Attempt {
-		if n := got.note(r); n == 1 && rand.N(20) == 0 {
-			return answer(500)
-		}
-		return answer(200)
-	}), delivery.Config{Schedule: []time.Duration{0, 50 * time.Millisecond, 50 * time.Millisecond}, LeaseTTL: 5 * time.Second})
-	var stop atomic.Bool
-	var published atomic.Int64
-	var workers sync.WaitGroup
-	for w := range 8 {
-		workers.Go(func() {
-			for i := 0; !stop.Load(); i++ {
-				publishUntilStored(t, r, newEvent(fmt.Sprint("emp_", w, i%20), 1))
-				published.Add(1)
-			}
-		})
-	}
-	kills := 0
-	for range 60 {
-		time.Sleep(30 * time.Millisecond)
-		kills += scalar(t, killer, `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-			WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.5`)
-	}
-	stop.Store(true)
-	workers.Wait()
-	settled(t, killer, int(published.Load()))
-	attempts := scalar(t, killer, `SELECT sum(attempts) FROM finished_deliveries`)
-	if posts, different := got.count(); different != int(published.Load()) || posts != attempts {
-		t.Errorf("%d posts of %d deliveries, %d attempts are stored; want %d deliveries", posts, different, attempts, published.Load())
-	}
-	t.Logf("%d backends killed under %d events", kills, published.Load())
 }

@@ -51,11 +51,15 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Migrate brings the tables up to date. It may run again, and at the same time in several processes.
+// Migrate brings the tables up to date, and reads the database's clock. It may run again, and at the same time in several
+// processes.
 func (s *Store) Migrate(ctx context.Context) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err
 	}
-	return s.db.Migrate(ctx, "notifier", files)
+	if err := s.db.Migrate(ctx, "notifier", files); err != nil {
+		return err
+	}
+	return s.syncClock(ctx)
 }

@@ -307,7 +307,7 @@ func publishFence(f *fixture) {
 			mu.Lock()
 			changes = append(changes, c)
 			mu.Unlock()
-			time.Sleep(3 * time.Millisecond) //nolint:forbidigo // lets some batches through
+			time.Sleep(3 * time.Millisecond)
 		}
 	})
 	epochs := map[int64]int64{} // by position
