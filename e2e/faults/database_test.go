@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"sync"
@@ -113,9 +114,7 @@ func (o *outages) testCrashes(t *testing.T) {
 		}
 		slowest = max(slowest, o.mustServe(t, fmt.Sprintf("CRASH-%d", i)))
 	}
-	for number, id := range load.stop() {
-		o.created[number] = id
-	}
+	maps.Copy(o.created, load.stop())
 	t.Logf("%d employees through %d crashes, %d calls repeated; served again at most %s after it was up", len(o.created), *crashes, load.repeated.Load(), slowest.Round(time.Millisecond))
 	if len(o.created) < 20**crashes {
 		t.Errorf("only %d employees were created: the load was no load", len(o.created))
