@@ -64,18 +64,6 @@ func TestHeldEventsDrainAtTheSetRate(t *testing.T) {
 		rate := steadyRate(requests, first, drained)
 		latencies, missing := programs.Latencies(published, resumed, drained, requests)
 		p99 := programs.Quantile(latencies, 0.99)
-		per := map[int]int{}
-		for _, q := range requests {
-			per[int(q.At.Sub(first).Seconds())]++
-		}
-		slow := 0
-		for _, l := range latencies {
-			if l > 500*time.Millisecond {
-				slow++
-			}
-		}
-		t.Logf("DBG slow %d of %d, max %s", slow, len(latencies), programs.Quantile(latencies, 1))
-		t.Logf("DBG per second %v", per)
 		t.Logf("%d held and %d new events: the first after %s, %.0f a second for %s; new ones: p50 %s, p99 %s", *held, len(published),
 			first.Sub(resumed).Round(time.Millisecond), rate, drained.Sub(first).Round(time.Millisecond),
 			programs.Quantile(latencies, 0.5).Round(time.Millisecond), p99.Round(time.Millisecond))
