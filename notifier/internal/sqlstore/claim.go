@@ -17,7 +17,7 @@ var _ delivery.Store = (*Store)(nil)
 // What is due but not first in its line is put off, so that it is not looked at over and over: until the head of the line
 // is due, in these bounds. When the head ends, Finish makes the next one due.
 const (
-	putOffLeast = 10 * time.Second
+	putOffLeast = time.Minute
 	putOffMost  = 5 * time.Minute
 )
 

@@ -10,8 +10,9 @@ import (
 )
 
 // endSQL moves what has ended from deliveries to finished_deliveries, counts it, and makes due what waits behind it. Run
-// twice, it finds nothing the second time. What waits behind gets another due time even if it is due already: that tells a
-// claim which runs at the same time, and has not seen this, not to put it off.
+// twice, it finds nothing the second time. What waits behind is due since it was made: so it comes before all that still waits
+// in other lines, of which a claim would have to put off thousands to find it. It gets another due time even if it is due
+// already: that tells a claim which runs at the same time, and has not seen this, not to put it off.
 const endSQL = `
 WITH del AS (
 	DELETE FROM deliveries d
@@ -33,7 +34,7 @@ WITH del AS (
 	ON CONFLICT (subscription_id, shard) DO UPDATE SET delivered = balances.delivered + excluded.delivered,
 		dead = balances.dead + excluded.dead, cancelled = balances.cancelled + excluded.cancelled
 ), wake AS (
-	UPDATE deliveries d SET due_at = $12
+	UPDATE deliveries d SET due_at = least(d.due_at, d.created_at) - interval '1 microsecond'
 	FROM del CROSS JOIN LATERAL (
 		SELECT n.id FROM deliveries n
 		WHERE n.subscription_id = del.subscription_id AND n.employee_id = del.employee_id AND n.position > del.position
