@@ -11,7 +11,11 @@ import (
 )
 
 // validator checks messages against the rules in their .proto. The zero value checks nothing.
-type validator struct{ rules protovalidate.Validator }
+type validator struct {
+	rules protovalidate.Validator
+	// free are the requests that have no rule.
+	free map[protoreflect.FullName]bool
+}
 
 // newValidator compiles the rules of every request of the services, so that no call pays for it and a broken rule stops the
 // start.
@@ -34,12 +38,16 @@ func newValidator(services []string) (validator, error) {
 	if err != nil {
 		return validator{}, fmt.Errorf("compile validation rules: %w", err)
 	}
+	v := validator{rules: rules, free: map[protoreflect.FullName]bool{}}
 	for _, in := range inputs {
 		if err := compiles(rules, in); err != nil {
 			return validator{}, err
 		}
+		if !hasRules(in, map[protoreflect.FullName]bool{}) {
+			v.free[in.FullName()] = true
+		}
 	}
-	return validator{rules: rules}, nil
+	return v, nil
 }
 
 // compiles validates an empty message: broken rules show as a compilation error, and only then.
@@ -57,7 +65,7 @@ func compiles(rules protovalidate.Validator, d protoreflect.MessageDescriptor) e
 // validate returns an INVALID_ARGUMENT status with a violation for each field that breaks a rule.
 func (v validator) validate(req any) error {
 	m, ok := req.(proto.Message)
-	if !ok || v.rules == nil {
+	if !ok || v.rules == nil || v.free[m.ProtoReflect().Descriptor().FullName()] {
 		return nil
 	}
 	err := v.rules.Validate(m)
