@@ -30,21 +30,36 @@ func (s *Store) Now() time.Time {
 	return a.there.Add(time.Since(a.local)).UTC().Truncate(time.Microsecond)
 }
 
-// maxRoundTrip is how long reading the clock may take for the reading to be good.
-const maxRoundTrip = 50 * time.Millisecond
-
-// syncClock reads the server's clock.
+// syncClock reads the server's clock, at some moment of the round trip. Where that is possible by the time carried on, that
+// stays: a slow round trip moves nothing. Else it moves by as little as makes it possible.
 func (s *Store) syncClock(ctx context.Context) error {
 	if s.db.Engine != sqldb.PostgreSQL {
 		return nil
 	}
+	before := s.clock.anchor.Load()
 	sent := time.Now()
 	var there time.Time
 	if err := s.db.QueryRowContext(ctx, `SELECT clock_timestamp()`).Scan(&there); err != nil {
 		return fmt.Errorf("read the database's clock: %w", err)
 	}
-	if trip := time.Since(sent); trip <= maxRoundTrip || s.clock.anchor.Load() == nil {
-		s.clock.anchor.Store(&anchor{local: sent.Add(trip / 2), there: there})
+	if after := before.read(sent, time.Now(), there); after != before {
+		s.clock.anchor.CompareAndSwap(before, after) // another reading is as good
 	}
 	return nil
+}
+
+// read is the anchor after the server's clock was there, at some moment between sent and received.
+func (a *anchor) read(sent, received, there time.Time) *anchor {
+	if a == nil {
+		return &anchor{local: sent.Add(received.Sub(sent) / 2), there: there}
+	}
+	earliest, latest := a.there.Add(sent.Sub(a.local)), a.there.Add(received.Sub(a.local))
+	switch {
+	case there.Before(earliest):
+		return &anchor{local: sent, there: there}
+	case there.After(latest):
+		return &anchor{local: received, there: there}
+	default:
+		return a
+	}
 }

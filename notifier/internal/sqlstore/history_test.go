@@ -34,13 +34,14 @@ func employeeEvent(employee string, version int) *event.Event {
 }
 
 // publish stores events with a delivery to each of the subscriptions.
+// publish stores events a moment ago, so that they are due even where reading the clock has just moved it back.
 func (s opened) publish(t *testing.T, to []string, events ...*event.Event) {
 	t.Helper()
 	mark, err := s.Mark(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &ingest.Batch{Epoch: mark.Epoch, At: s.Now(), Calls: []ingest.Call{{Events: len(events), Deliveries: len(events) * len(to)}}, Events: events}
+	b := &ingest.Batch{Epoch: mark.Epoch, At: s.Now().Add(-100 * time.Millisecond), Calls: []ingest.Call{{Events: len(events), Deliveries: len(events) * len(to)}}, Events: events}
 	for i := range events {
 		b.Sums = append(b.Sums, events[i].Sum())
 		for _, sub := range to {
