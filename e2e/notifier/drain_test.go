@@ -9,11 +9,8 @@ import (
 
 	"hirewire.dev/e2e/mockbank"
 	"hirewire.dev/e2e/programs"
-	"hirewire.dev/platform/sqldb/sqldbtest"
 	notifierv1 "hirewire.dev/proto/notifier/v1"
 )
-
-var drain = flag.Bool("drain", false, "drain held events at a set rate, and measure it")
 
 var (
 	held      = flag.Int("held", 3000, "how many events a paused subscription holds before it is drained (in full: 50000)")
@@ -23,9 +20,6 @@ var (
 // What a paused subscription has held goes out at the rate that was set, no faster and no slower, and new events do not wait
 // behind it.
 func TestHeldEventsDrainAtTheSetRate(t *testing.T) {
-	if !*drain {
-		sqldbtest.LeaveOut(t, "draining at a set rate, which wants an idle machine: go test ./e2e/notifier -drain")
-	}
 	engines(t, func(t *testing.T, e *engine) {
 		const fresh = 50 // new events a second meanwhile
 		r := e.subscribe(t, mockbank.Config{}, func(s *notifierv1.Subscription) { s.RateLimitPerSecond = int32(*drainRate) })
