@@ -33,8 +33,8 @@ func employeeEvent(employee string, version int) *event.Event {
 	return &e
 }
 
-// publish stores events with a delivery to each of the subscriptions.
-// publish stores events a moment ago, so that they are due even where reading the clock has just moved it back.
+// publish stores events with a delivery to each of the subscriptions, a moment ago: they are due even where reading the clock
+// has just moved it back.
 func (s opened) publish(t *testing.T, to []string, events ...*event.Event) {
 	t.Helper()
 	mark, err := s.Mark(t.Context())
