@@ -44,6 +44,13 @@ func TestAPIKeyLifeCycle(t *testing.T) {
 		if err != nil || len(list.GetApiKeys()) != 1 || list.GetApiKeys()[0].GetSecret() != "" || list.GetApiKeys()[0].GetRole() != notifierv1.ApiKey_BANK {
 			t.Errorf("listed: %v, %v", list, err)
 		}
+		watching, err := c.WatchDeliveries(t.Context(), &notifierv1.WatchDeliveriesRequest{})
+		if err == nil {
+			_, err = watching.Header()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 		for range 2 {
 			revoked, err := admin.RevokeApiKey(t.Context(), &notifierv1.RevokeApiKeyRequest{Id: made.GetId()})
 			if err != nil || revoked.GetRevokedAt() == nil {
@@ -52,6 +59,12 @@ func TestAPIKeyLifeCycle(t *testing.T) {
 		}
 		_, err = c.ListSubscriptions(t.Context(), &notifierv1.ListSubscriptionsRequest{})
 		wantCode(t, "with the revoked key", err, codes.Unauthenticated)
+		began := time.Now()
+		_, err = watching.Recv()
+		wantCode(t, "a stream that was open", err, codes.Unauthenticated)
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("it was open for another %s", took)
+		}
 		_, err = admin.RevokeApiKey(t.Context(), &notifierv1.RevokeApiKeyRequest{Id: strings.Replace(made.GetId(), "key_0", "key_1", 1)})
 		wantCode(t, "revoke what is not there", err, codes.NotFound)
 

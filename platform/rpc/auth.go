@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -85,6 +87,33 @@ func (c *Chain) authorize(ctx context.Context, t *table, cl *call) error {
 		return nil
 	}
 	return errForbidden
+}
+
+// keyInterval is how often the key of an open stream is looked at again.
+const keyInterval = time.Second
+
+// watch ends ctx with errBadKey once the call's key is no longer the identity that it was. An authenticator that cannot tell
+// ends nothing.
+func (c *Chain) watch(ctx context.Context, cl *call, end context.CancelCauseFunc) *sync.WaitGroup {
+	key, _ := bearer(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		tick := time.NewTicker(keyInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			id, err := c.auth.Authenticate(ctx, key)
+			if errors.Is(err, ErrUnknownKey) || err == nil && id != cl.identity {
+				end(errBadKey)
+				return
+			}
+		}
+	})
+	return &watching
 }
 
 var (

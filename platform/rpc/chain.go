@@ -175,7 +175,8 @@ func (c *Chain) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 	return resp, nil
 }
 
-// Stream is the grpc.StreamServerInterceptor. Each received message is validated; there is no deadline.
+// Stream is the grpc.StreamServerInterceptor. Each received message is validated; there is no deadline, but the stream ends
+// with UNAUTHENTICATED soon after its key is revoked.
 func (c *Chain) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	ctx := ss.Context()
 	cl := newCall(ctx, info.FullMethod)
@@ -205,9 +206,15 @@ func (c *Chain) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInf
 			return err
 		}
 	}
+	ctx, revoke := context.WithCancelCause(ctx)
+	watched := c.watch(ctx, cl, revoke)
+	defer watched.Wait()
+	defer revoke(nil)
 	s := &stream{ServerStream: ss, ctx: ctx, validator: t.validator}
 	err = handler(srv, s)
 	switch {
+	case context.Cause(ctx) == errBadKey: //nolint:errorlint // itself, as watch has put it there
+		return errBadKey
 	case err == nil:
 		return nil
 	case s.broken != nil && errors.Is(err, s.broken):
@@ -229,8 +236,18 @@ type stream struct {
 
 func (s *stream) Context() context.Context { return s.ctx }
 
+func (s *stream) SendMsg(m any) error {
+	if context.Cause(s.ctx) == errBadKey { //nolint:errorlint // as above
+		return errBadKey
+	}
+	return s.ServerStream.SendMsg(m)
+}
+
 func (s *stream) RecvMsg(m any) error {
 	err := s.ServerStream.RecvMsg(m)
+	if context.Cause(s.ctx) == errBadKey { //nolint:errorlint // as above
+		err = errBadKey
+	}
 	if err == nil {
 		err = s.validator.validate(m)
 	}

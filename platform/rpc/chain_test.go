@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -267,6 +268,51 @@ func TestAuthenticatorThatIsDownRefusesWithoutLettingIn(t *testing.T) {
 	if code := status.Code(err); code != codes.Unavailable && code != codes.Internal {
 		t.Fatalf("got %v", err)
 	}
+}
+
+// changingAuth answers as it is told to.
+type changingAuth struct{ answer atomic.Pointer[failingAuth] }
+
+func (a *changingAuth) Authenticate(context.Context, string) (rpc.Identity, error) {
+	if no := a.answer.Load(); no != nil {
+		return rpc.Identity{}, no.err
+	}
+	return rpc.Identity{Name: "x", Role: "reader"}, nil
+}
+
+func TestAnOpenStreamEndsWhenItsKeyIsRevoked(t *testing.T) {
+	keys := &changingAuth{}
+	h := start(t, &things{watch: func(_ *testpb.WatchThingsRequest, out grpc.ServerStreamingServer[testpb.Thing]) error {
+		for {
+			select {
+			case <-out.Context().Done():
+				return nil // as if all were well
+			case <-time.After(20 * time.Millisecond):
+				if err := out.Send(&testpb.Thing{Id: "1"}); err != nil {
+					return fmt.Errorf("send: %w", err)
+				}
+			}
+		}
+	}}, func(c *rpc.Config) { c.Authenticator = keys })
+	s, err := h.WatchThings(as(t.Context(), readerKey), &testpb.WatchThingsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	receive := func(d time.Duration) (err error) {
+		for start := time.Now(); err == nil && time.Since(start) < d; {
+			_, err = s.Recv()
+		}
+		return err
+	}
+	if _, err := s.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	keys.answer.Store(&failingAuth{errors.New("the store is down")})
+	if err := receive(2500 * time.Millisecond); err != nil {
+		t.Errorf("while nobody can tell: %v", err)
+	}
+	keys.answer.Store(&failingAuth{rpc.ErrUnknownKey})
+	wantCode(t, receive(3*time.Second), codes.Unauthenticated)
 }
 
 func TestIdentityAndRequestIDReachTheHandler(t *testing.T) {
