@@ -66,9 +66,6 @@ func (s *Service) newAdmin(ctx context.Context, store *sqlstore.Store) (*admin, 
 	}
 	s.health.Add("subscriptions", a.catalog.Check)
 	s.run("subscriptions", a.catalog.Run)
-	s.run("changes", func(ctx context.Context) error {
-		return store.ListenForChanges(ctx, func() { a.catalog.Wake(); a.keys.Wake() })
-	})
 
 	a.subscriptions = subscription.NewService(subscription.ServiceConfig{
 		Store: store, Sealer: box, NewID: newID, Now: store.Now,

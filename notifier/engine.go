@@ -31,6 +31,9 @@ func (s *Service) newEngine(store *sqlstore.Store, a *admin, observers ...delive
 	registerLoad(s.metrics, e.dispatcher)
 	e.publisher = ingest.New(ingest.Config{Schedule: s.cfg.RetrySchedule, NewID: func() string { return id.New("dlv") }},
 		store, a.catalog, e.dispatcher, s.log)
+	s.run("changes", func(ctx context.Context) error {
+		return store.ListenForChanges(ctx, func() { a.catalog.Wake(); a.keys.Wake(); e.dispatcher.Recount() })
+	})
 	s.run("publishing", e.publisher.Run)
 	s.run("deliveries", func(ctx context.Context) error { return runInside(ctx, e.dispatcher.Run, a.sender.Run) })
 	return e

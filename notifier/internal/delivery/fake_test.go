@@ -300,11 +300,16 @@ type rig struct {
 // start runs the dispatcher for subscriptions "a", "b" … as change makes them.
 func start(t *testing.T, conf delivery.Config, send func(ctx context.Context, r delivery.Request) delivery.Attempt, targets ...*subscription.Target) *rig {
 	t.Helper()
+	return startOn(t, newFakeStore(), conf, send, targets...)
+}
+
+func startOn(t *testing.T, store *fakeStore, conf delivery.Config, send func(ctx context.Context, r delivery.Request) delivery.Attempt, targets ...*subscription.Target) *rig {
+	t.Helper()
 	snapshot := &subscription.Snapshot{Epoch: 1, Targets: map[string]*subscription.Target{}}
 	for _, s := range targets {
 		snapshot.Targets[s.ID] = s
 	}
-	r := &rig{T: t, store: newFakeStore(), snapshots: &fakeSnapshots{current: snapshot, changed: make(chan struct{})}, gone: make(chan string, 10)}
+	r := &rig{T: t, store: store, snapshots: &fakeSnapshots{current: snapshot, changed: make(chan struct{})}, gone: make(chan string, 10)}
 	conf.Replica = "test"
 	r.Dispatcher = delivery.New(conf, r.store, senderFunc(send), r.snapshots, r, slog.New(slog.DiscardHandler), r)
 	ctx, cancel := context.WithCancel(t.Context())

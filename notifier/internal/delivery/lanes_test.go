@@ -195,6 +195,45 @@ func TestRate(t *testing.T) {
 	}
 }
 
+// TestRateIsSharedAtOnce: a replica knows from its beginning with how many it shares the rates, and when told, that there are
+// more.
+func TestRateIsSharedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := target("a")
+		a.RatePerSec = 100
+		var mu sync.Mutex
+		sent := 0
+		store := newFakeStore()
+		store.replicas = 2
+		r := startOn(t, store, delivery.Config{}, func(context.Context, delivery.Request) delivery.Attempt {
+			mu.Lock()
+			defer mu.Unlock()
+			sent++
+			return answer(200)
+		}, a)
+		count := func() int {
+			mu.Lock()
+			defer mu.Unlock()
+			defer func() { sent = 0 }()
+			return sent
+		}
+		r.hold(a, 500)
+		r.Due(a.ID)
+		time.Sleep(time.Second)
+		if n := count(); n < 45 || n > 56 {
+			t.Errorf("%d were sent in the first second, want 50", n)
+		}
+		store.mu.Lock()
+		store.replicas = 4
+		store.mu.Unlock()
+		r.Recount()
+		time.Sleep(time.Second)
+		if n := count(); n < 22 || n > 28 {
+			t.Errorf("%d were sent in a second with four replicas, want 25", n)
+		}
+	})
+}
+
 // TestBacklogDoesNotDelayFirstTries: what was held drains, and new events go past it.
 func TestBacklogDoesNotDelayFirstTries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

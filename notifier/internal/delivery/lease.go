@@ -166,6 +166,9 @@ func (d *Dispatcher) keepLease(ctx context.Context) {
 	}
 }
 
+// Recount says that a replica may have come or gone, and with it the share of the rates that is this one's. It never blocks.
+func (d *Dispatcher) Recount() { poke(d.lease.soon) }
+
 // newHolder makes a holder that no other process has.
 func newHolder() int64 {
 	return (rand.Int64N(1<<(63-grantBits)-1) + 1) << grantBits //nolint:gosec // It must differ from others, and is no secret.
@@ -182,6 +185,7 @@ func (d *Dispatcher) tendLease(ctx context.Context) error {
 			return err
 		}
 		d.lease.entered(holder, began)
+		alive = append(alive, holder) // so that it is known at once how many share the rates
 	}
 	if len(alive) > 0 {
 		began := time.Now()

@@ -19,8 +19,13 @@ func (s *Store) Enter(ctx context.Context, replica string, holder int64) error {
 	if err := s.syncClock(ctx); err != nil {
 		return wrap("enter", err)
 	}
-	_, err := s.db.ExecContext(ctx, `INSERT INTO leases (holder, replica, seen_at) VALUES ($1, $2, $3)
-		ON CONFLICT (holder) DO UPDATE SET seen_at = excluded.seen_at`, holder, replica, s.Now())
+	err := s.db.InTx(ctx, func(tx *sqldb.Tx) error {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO leases (holder, replica, seen_at) VALUES ($1, $2, $3)
+			ON CONFLICT (holder) DO UPDATE SET seen_at = excluded.seen_at`, holder, replica, s.Now()); err != nil {
+			return err
+		}
+		return announce(ctx, tx)
+	})
 	return wrap("enter", err)
 }
 
@@ -74,8 +79,10 @@ func (s *Store) Expire(ctx context.Context, ttl time.Duration) (freed int, err e
 // Leave implements delivery.Store.
 func (s *Store) Leave(ctx context.Context, holder int64) (freed int, err error) {
 	err = s.db.InTx(ctx, func(tx *sqldb.Tx) (err error) {
-		freed, err = leave(ctx, tx, holder)
-		return err
+		if freed, err = leave(ctx, tx, holder); err != nil {
+			return err
+		}
+		return announce(ctx, tx)
 	})
 	return freed, wrap("leave", err)
 }

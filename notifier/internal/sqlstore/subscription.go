@@ -25,19 +25,24 @@ func newChange(ctx context.Context, tx *sqldb.Tx) (number int64, err error) {
 	if err = tx.GetContext(ctx, &number, `UPDATE changes SET number = number + 1 WHERE id = 1 RETURNING number`); err != nil {
 		return 0, fmt.Errorf("number the change: %w", err)
 	}
-	if tx.Engine == sqldb.PostgreSQL {
-		// Heard by all replicas when, and only when, this commits.
-		if _, err := tx.ExecContext(ctx, `SELECT pg_notify($1, '')`, changesChannel); err != nil {
-			return 0, fmt.Errorf("announce the change: %w", err)
-		}
+	return number, announce(ctx, tx)
+}
+
+// announce wakes all replicas when, and only when, the transaction commits.
+func announce(ctx context.Context, tx *sqldb.Tx) error {
+	if tx.Engine != sqldb.PostgreSQL {
+		return nil
 	}
-	return number, nil
+	if _, err := tx.ExecContext(ctx, `SELECT pg_notify($1, '')`, changesChannel); err != nil {
+		return fmt.Errorf("announce the change: %w", err)
+	}
+	return nil
 }
 
 const changesChannel = "notifier_changes"
 
-// ListenForChanges calls wake when a replica has changed a subscription or an API key, until ctx ends. It may miss some, and
-// call too often. Wake must not block.
+// ListenForChanges calls wake when a replica has changed a subscription or an API key, or has come or gone, until ctx ends. It
+// may miss some, and call too often. Wake must not block.
 func (s *Store) ListenForChanges(ctx context.Context, wake func()) error {
 	return s.db.Listen(ctx, changesChannel, func(string) { wake() })
 }
