@@ -23,7 +23,7 @@ type crashPoint struct {
 	after     bool
 	// fail has the bank answer the first attempt with 500; inBank kills while the bank has not answered yet.
 	fail, inBank bool
-	// settles says that nothing is left leased, so that the event needs no lease to run out.
+	// settles waits until the event is delivered, so that the kills that follow cost it no further POST.
 	settles bool
 	// least and most are how many POSTs the event may cost.
 	least, most int
@@ -32,7 +32,7 @@ type crashPoint struct {
 var crashPoints = []crashPoint{
 	{name: "an event came in, and is not stored", statement: "WITH f AS", settles: true, least: 1, most: 1},
 	{name: "the end of the delivery is stored, and nobody heard of it", statement: "WITH del AS", after: true, settles: true, least: 1, most: 1},
-	{name: "the event is stored with its delivery, and the publisher has not heard of it", statement: "WITH f AS", after: true, least: 1, most: 1},
+	{name: "the event is stored with its delivery, and the publisher has not heard of it", statement: "WITH f AS", after: true, settles: true, least: 1, most: 1},
 	{name: "the request is sent, and not answered", inBank: true, least: 2, most: 2},
 	{name: "the bank said 2xx, and that is not stored", statement: "WITH del AS", least: 2, most: 2},
 	{name: "the bank said 500, and the retry is not stored", statement: "WITH upd AS", fail: true, least: 2, most: 2},
@@ -91,7 +91,7 @@ func TestNotifierKilledAtEachStep(t *testing.T) {
 		if err := <-published; err != nil {
 			t.Fatalf("%s: %v", point.name, err)
 		}
-		if point.settles { // before the next one is armed, or this event might trigger it
+		if point.settles {
 			settle(t, n, subscription.GetId(), i+1, 20*time.Second)
 		}
 	}
