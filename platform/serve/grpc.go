@@ -45,6 +45,10 @@ type GRPCConfig struct {
 // all are busy a call gets a goroutine of its own.
 const streamWorkers = 32
 
+// window is how much may be sent ahead on a stream, and on a connection. It is fixed: gRPC's own estimate of what is best sends
+// a ping and a window update with nearly every small call, and its two answers come back in packets of their own.
+const window = 1 << 20
+
 const (
 	defaultMaxMessage = 1 << 20
 	defaultMaxStreams = 100
@@ -91,6 +95,8 @@ func NewGRPC(cfg GRPCConfig) (*GRPC, error) {
 			MaxConnectionAge:  30 * time.Minute, MaxConnectionAgeGrace: time.Minute,
 			Time: time.Minute, Timeout: 10 * time.Second,
 		}),
+		grpc.StaticStreamWindowSize(window),
+		grpc.StaticConnWindowSize(window),
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.WaitForHandlers(true), // a handler must not outlive the database
 	}
