@@ -116,7 +116,8 @@ type rig struct {
 	receiver      *receiver
 	secret        webhook.Secret
 	postmaster    int
-	publishers    []*grpc.ClientConn
+	batches       *grpc.ClientConn
+	publishers    chan *publisher // those that are idle
 	subscriptions []*notifierv1.Subscription
 }
 
@@ -156,13 +157,18 @@ func (b *bench) newRig(ctx context.Context) (_ *rig, stop func(), err error) {
 	}
 	undo = append(undo, r.receiver.stop)
 	access := r.running.Plan.Description.Notifier
+	if r.batches, err = serve.DialGRPC(serve.ClientConfig{Addr: access.GRPC, Key: access.PublisherKey, Options: []grpc.DialOption{grpc.WithDefaultCallOptions(grpc.ForceCodecV2(encoded{}))}}); err != nil {
+		return nil, nil, err
+	}
+	undo = append(undo, func() { _ = r.batches.Close() })
+	r.publishers = make(chan *publisher, b.Clients)
 	for range b.Clients {
-		conn, err := serve.DialGRPC(serve.ClientConfig{Addr: access.GRPC, Key: access.PublisherKey, Options: []grpc.DialOption{grpc.WithDefaultCallOptions(grpc.ForceCodecV2(encoded{}))}})
+		p, err := dialPublisher(ctx, access.GRPC, access.PublisherKey)
 		if err != nil {
 			return nil, nil, err
 		}
-		undo = append(undo, func() { _ = conn.Close() })
-		r.publishers = append(r.publishers, conn)
+		undo = append(undo, func() { _ = p.close() })
+		r.publishers <- p
 	}
 	return r, stop, nil
 }

@@ -17,7 +17,6 @@ import (
 
 	"hirewire.dev/hirewire/internal/pki"
 	"hirewire.dev/platform/id"
-	notifierv1 "hirewire.dev/proto/notifier/v1"
 	"hirewire.dev/webhook"
 )
 
@@ -113,13 +112,13 @@ func (b *bench) held(ctx context.Context, r *rig) error {
 
 // saturate has every client publish one event after the other.
 func (r *rig) saturate(ctx context.Context, subscriptions, n int) (*Notify, error) {
-	return r.measure(ctx, subscriptions, n, func(publish func(client, i int)) {
+	return r.measure(ctx, subscriptions, n, func(publish func(i int)) {
 		var next atomic.Int64
 		var wait sync.WaitGroup
-		for client := range r.publishers {
+		for range r.Clients {
 			wait.Go(func() {
 				for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-					publish(client, i)
+					publish(i)
 				}
 			})
 		}
@@ -127,9 +126,9 @@ func (r *rig) saturate(ctx context.Context, subscriptions, n int) (*Notify, erro
 	})
 }
 
-// paced publishes at a rate, whatever the answers do.
+// paced publishes at a rate, as long as there are idle publishers; waiting for one counts.
 func (r *rig) paced(ctx context.Context, subscriptions int, rate float64, n int) (*Notify, error) {
-	return r.measure(ctx, subscriptions, n, func(publish func(client, i int)) {
+	return r.measure(ctx, subscriptions, n, func(publish func(i int)) {
 		start := time.Now()
 		var wait sync.WaitGroup
 		for i := 0; i < n && ctx.Err() == nil; i++ {
@@ -137,14 +136,14 @@ func (r *rig) paced(ctx context.Context, subscriptions int, rate float64, n int)
 			if wait := time.Until(due); wait > 0 {
 				time.Sleep(wait) //nolint:forbidigo // a timer and a channel are less exact, and this ends by itself
 			}
-			wait.Go(func() { publish(i%len(r.publishers), i) })
+			wait.Go(func() { publish(i) })
 		}
 		wait.Wait()
 	})
 }
 
 // measure publishes n events as run wants it and waits until all have arrived.
-func (r *rig) measure(ctx context.Context, subscriptions, n int, run func(publish func(client, i int))) (*Notify, error) {
+func (r *rig) measure(ctx context.Context, subscriptions, n int, run func(publish func(i int))) (*Notify, error) {
 	events, err := newEvents(n)
 	if err != nil {
 		return nil, err
@@ -155,10 +154,9 @@ func (r *rig) measure(ctx context.Context, subscriptions, n int, run func(publis
 	var failed atomic.Pointer[error]
 	notifier, database := r.cpu()
 	start := time.Now()
-	run(func(client, i int) {
+	run(func(i int) {
 		published[i] = time.Now()
-		var answer []byte
-		if err := r.publishers[client].Invoke(ctx, notifierv1.EventService_PublishEvents_FullMethodName, &events.requests[i], &answer); err != nil {
+		if err := r.publish(events.requests[i]); err != nil {
 			failed.CompareAndSwap(nil, &err)
 		}
 	})
@@ -182,6 +180,13 @@ func (r *rig) measure(ctx context.Context, subscriptions, n int, run func(publis
 		result.MemoryMiB = max(result.MemoryMiB, peakMemory(pid))
 	}
 	return result, nil
+}
+
+// publish makes one call, by a publisher that is idle.
+func (r *rig) publish(request []byte) error {
+	p := <-r.publishers
+	defer func() { r.publishers <- p }()
+	return p.publish(request)
 }
 
 func (r *rig) cpu() (notifier, database time.Duration) {

@@ -28,8 +28,7 @@ func (b *bench) fanout(ctx context.Context) error {
 	l := newLedger(events.ids, b.Subscriptions)
 	r.receiver.ledger.Store(l)
 	start := time.Now()
-	var answer []byte
-	if err := r.publishers[0].Invoke(ctx, notifierv1.EventService_PublishEvents_FullMethodName, &events.requests[0], &answer); err != nil {
+	if err := r.publish(events.requests[0]); err != nil {
 		return err
 	}
 	ack := time.Since(start)
@@ -101,7 +100,7 @@ func (b *bench) history(ctx context.Context) error {
 // publishBatch is how many events a call of publishAll brings.
 const publishBatch = 500
 
-// publishAll publishes events in batches, by every client at once.
+// publishAll publishes events in batches.
 func (r *rig) publishAll(ctx context.Context, events *events) error {
 	var batches [][]byte
 	for at := 0; at < len(events.requests); at += publishBatch {
@@ -119,7 +118,7 @@ func (r *rig) publishAll(ctx context.Context, events *events) error {
 	}
 	for i := range batches {
 		var answer []byte
-		if err := r.publishers[i%len(r.publishers)].Invoke(ctx, notifierv1.EventService_PublishEvents_FullMethodName, &batches[i], &answer); err != nil {
+		if err := r.batches.Invoke(ctx, notifierv1.EventService_PublishEvents_FullMethodName, &batches[i], &answer); err != nil {
 			return fmt.Errorf("publish: %w", err)
 		}
 	}
