@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"hirewire.dev/platform/serve"
 )
 
 //go:embed testdata/employees.csv
@@ -27,6 +29,7 @@ type commands struct {
 }
 
 func main() {
+	serve.Prepare()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once

@@ -8,8 +8,6 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
-
-	"google.golang.org/grpc/grpclog"
 )
 
 // StopLimit is the longest that a process takes to stop after the first signal.
@@ -19,8 +17,7 @@ const StopLimit = 10 * time.Second
 // prints. A second signal ends it at once with status 1, and so does a stop that takes longer than StopLimit: everything
 // that matters is committed by then, or will be repeated.
 func Main(run func(ctx context.Context) error) {
-	// grpc and grpc-gateway log what clients send as free text. What matters in it reaches the service's own log.
-	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
+	Prepare()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	os.Exit(runMain(run, signals, os.Stderr))
