@@ -23,7 +23,7 @@ import (
 // grace is how long arrivals are waited for after the last publish.
 const grace = 60 * time.Second
 
-// notifyParts take raw and notify in turn, so that their ratio is of the same minute, then the runs at a set pace.
+// notifyParts take raw and notify in turn, so that their ratio is of the same minute, and the runs at a set pace.
 func (b *bench) notifyParts(ctx context.Context) error {
 	rigs := map[int]*rig{}
 	for _, n := range []int{1, 3} {
@@ -39,6 +39,11 @@ func (b *bench) notifyParts(ctx context.Context) error {
 			return err
 		}
 		rigs[n] = r
+	}
+	if b.wants("paced") { // first, or what the database has to clean up after the other runs would be counted here
+		if err := b.pacedRuns(ctx, rigs[1]); err != nil {
+			return err
+		}
 	}
 	var raw []float64
 	runs := map[int][]*Notify{}
@@ -68,30 +73,36 @@ func (b *bench) notifyParts(ctx context.Context) error {
 		b.report.Raw = medianRate(raw)
 	}
 	if b.wants("notify") {
-		b.report.Notify = map[string]*Notify{"1": median(runs[1]), "3": median(runs[3])}
+		b.report.Notify = map[string]*Notify{"1": median(runs[1], byRate), "3": median(runs[3], byRate)}
 	}
 	if b.wants("held") {
 		if err := b.held(ctx, rigs[1]); err != nil {
 			return err
 		}
 	}
-	if b.wants("paced") {
-		b.report.Paced = map[string]*Notify{}
-		for _, rate := range []int{100, 1000} {
-			b.Progress("paced at %d events a second", rate)
-			run, err := rigs[1].paced(ctx, 1, float64(rate), rate*b.PacedSeconds)
+	return nil
+}
+
+// pacedRuns publish at set paces.
+func (b *bench) pacedRuns(ctx context.Context, r *rig) error {
+	b.report.Paced = map[string]*Notify{}
+	for _, rate := range []int{100, 1000} {
+		var runs []*Notify
+		for i := range b.Runs {
+			b.Progress("paced at %d events a second, run %d of %d", rate, i+1, b.Runs)
+			run, err := r.paced(ctx, 1, float64(rate), rate*b.PacedSeconds)
 			if err != nil {
 				return err
 			}
-			b.report.Paced[strconv.Itoa(rate)] = run
+			runs = append(runs, run)
 		}
+		b.report.Paced[strconv.Itoa(rate)] = median(runs, byLatency)
 	}
 	return nil
 }
 
 // held publishes at 80 % of the maximum.
 func (b *bench) held(ctx context.Context, r *rig) error {
-	b.Progress("publishers held to 80 %% of the maximum")
 	var most float64
 	if b.report.Notify != nil {
 		most = b.report.Notify["1"].PerSecond
@@ -102,11 +113,16 @@ func (b *bench) held(ctx context.Context, r *rig) error {
 		}
 		most = run.PerSecond
 	}
-	run, err := r.paced(ctx, 1, .8*most, b.Events)
-	if err != nil {
-		return err
+	var runs []*Notify
+	for i := range b.Runs {
+		b.Progress("publishers held to 80 %% of the maximum, run %d of %d", i+1, b.Runs)
+		run, err := r.paced(ctx, 1, .8*most, b.Events)
+		if err != nil {
+			return err
+		}
+		runs = append(runs, run)
 	}
-	b.report.Held = run
+	b.report.Held = median(runs, byLatency)
 	return nil
 }
 

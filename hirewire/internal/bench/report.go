@@ -40,7 +40,8 @@ type Rate struct {
 	Max       float64 `json:"max"`
 }
 
-// Notify is the notifier's part: from PublishEvents to the receiver. Of several runs it is the one with the median rate.
+// Notify is the notifier's part: from PublishEvents to the receiver. Of several runs it is the one with the median
+// rate, or, where the rate is set, the median p99.
 type Notify struct {
 	PerSecond  float64 `json:"per_second"`
 	Min        float64 `json:"min"`
@@ -97,16 +98,21 @@ type Outage struct {
 	Duplicates int     `json:"duplicates"`
 }
 
-// median returns the middle run by rate, with the extremes of all runs.
-func median(runs []*Notify) *Notify {
-	slices.SortFunc(runs, func(a, b *Notify) int { return cmp.Compare(a.PerSecond, b.PerSecond) })
+// median returns the middle run by what it is measured by, with the extreme rates of all runs.
+func median(runs []*Notify, by func(*Notify) float64) *Notify {
+	slices.SortFunc(runs, func(a, b *Notify) int { return cmp.Compare(by(a), by(b)) })
 	m := runs[len(runs)/2]
-	m.Min, m.Max = runs[0].PerSecond, runs[len(runs)-1].PerSecond
+	m.Min, m.Max = m.PerSecond, m.PerSecond
 	for _, r := range runs {
+		m.Min, m.Max = min(m.Min, r.PerSecond), max(m.Max, r.PerSecond)
 		m.Lost, m.Duplicates = max(m.Lost, r.Lost), max(m.Duplicates, r.Duplicates)
 	}
 	return m
 }
+
+func byRate(n *Notify) float64 { return n.PerSecond }
+
+func byLatency(n *Notify) float64 { return n.P99 }
 
 func medianRate(rates []float64) *Rate {
 	slices.Sort(rates)

@@ -62,7 +62,7 @@ func (b *bench) history(ctx context.Context) error {
 			}
 			runs = append(runs, run)
 		}
-		return median(runs).PerSecond, nil
+		return median(runs, byRate).PerSecond, nil
 	}
 	if _, err := r.saturate(ctx, 1, b.Events/10); err != nil {
 		return err

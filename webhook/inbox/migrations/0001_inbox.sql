@@ -46,5 +46,6 @@ CREATE INDEX inbox_events_attention ON inbox_events (status, seq) WHERE status I
 
 -- postgres:
 -- Each row is updated once, soon after it came: leave room for that in its page, and clean up before much has gathered.
-ALTER TABLE inbox_events SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+ALTER TABLE inbox_events SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05,
+  vacuum_truncate = off);
 -- all:

@@ -62,7 +62,8 @@ ALTER TABLE outbox ALTER employee_id TYPE text COLLATE "C";
 ALTER TABLE feed SET (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 ALTER TABLE lease_moves SET (fillfactor = 10);
 ALTER TABLE outbox SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
-  autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
+  autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000, autovacuum_vacuum_cost_delay = 0,
+  vacuum_truncate = off);
 -- all:
 
 CREATE UNIQUE INDEX employees_position ON employees (position);

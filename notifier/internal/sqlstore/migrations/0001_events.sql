@@ -28,7 +28,8 @@ CREATE TABLE balances (
     dead            bigint NOT NULL DEFAULT 0,
     cancelled       bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (subscription_id, shard)
-) WITH (fillfactor = 30, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_analyze_scale_factor = 1);
+) WITH (fillfactor = 30, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_analyze_scale_factor = 1,
+        vacuum_truncate = off);
 -- sqlite:
 CREATE TABLE balances (
     subscription_id text   NOT NULL,
@@ -76,7 +77,7 @@ CREATE TABLE deliveries (
     PRIMARY KEY (id)
 ) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
         autovacuum_vacuum_insert_scale_factor = 1, autovacuum_analyze_scale_factor = 1, autovacuum_analyze_threshold = 50000,
-        autovacuum_vacuum_cost_delay = 0);
+        autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
 
 CREATE TABLE finished_deliveries (
     id              text        COLLATE "C" NOT NULL,
@@ -173,7 +174,8 @@ CREATE TABLE attempts (
 ) WITHOUT ROWID;
 -- all:
 
--- deliveries holds what is pending and nothing else, so its size does not grow with the history. due_at is when the next
+-- deliveries holds what is pending and nothing else, so its size does not grow with the history. It empties all the time, and
+-- is not cut off then: that would lock everyone out for tens of milliseconds. due_at is when the next
 -- attempt may start; lease is the token it is leased with (of the holder that it
 -- begins with), or 0. base is attempts as they were when the delivery was made
 -- due anew by hand: its schedule starts there.
