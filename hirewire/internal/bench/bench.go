@@ -117,7 +117,7 @@ type rig struct {
 	secret        webhook.Secret
 	postmaster    int
 	batches       *grpc.ClientConn
-	publishers    chan *publisher // those that are idle
+	publishers    chan *publisher // those that are idle, while something is measured
 	subscriptions []*notifierv1.Subscription
 }
 
@@ -161,15 +161,6 @@ func (b *bench) newRig(ctx context.Context) (_ *rig, stop func(), err error) {
 		return nil, nil, err
 	}
 	undo = append(undo, func() { _ = r.batches.Close() })
-	r.publishers = make(chan *publisher, b.Clients)
-	for range b.Clients {
-		p, err := dialPublisher(ctx, access.GRPC, access.PublisherKey)
-		if err != nil {
-			return nil, nil, err
-		}
-		undo = append(undo, func() { _ = p.close() })
-		r.publishers <- p
-	}
 	return r, stop, nil
 }
 

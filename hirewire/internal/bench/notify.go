@@ -167,6 +167,11 @@ func (r *rig) measure(ctx context.Context, subscriptions, n int, run func(publis
 	l := newLedger(events.ids, subscriptions)
 	r.receiver.ledger.Store(l)
 	published := make([]time.Time, n)
+	hangUp, err := r.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer hangUp()
 	var failed atomic.Pointer[error]
 	notifier, database := r.cpu()
 	start := time.Now()
@@ -196,6 +201,27 @@ func (r *rig) measure(ctx context.Context, subscriptions, n int, run func(publis
 		result.MemoryMiB = max(result.MemoryMiB, peakMemory(pid))
 	}
 	return result, nil
+}
+
+// dial connects the publishers, which are not read from while they are idle, and so not kept for long.
+func (r *rig) dial(ctx context.Context) (hangUp func(), err error) {
+	access := r.running.Plan.Description.Notifier
+	r.publishers = make(chan *publisher, r.Clients)
+	hangUp = func() {
+		close(r.publishers)
+		for p := range r.publishers {
+			_ = p.close()
+		}
+	}
+	for range r.Clients {
+		p, err := dialPublisher(ctx, access.GRPC, access.PublisherKey)
+		if err != nil {
+			hangUp()
+			return nil, err
+		}
+		r.publishers <- p
+	}
+	return hangUp, nil
 }
 
 // publish makes one call, by a publisher that is idle.

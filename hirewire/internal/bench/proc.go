@@ -80,6 +80,32 @@ func postmaster(ctx context.Context, databaseURL string) int {
 	return parent(backend)
 }
 
+// settled waits until PostgreSQL vacuums nothing any more; for five minutes at most.
+func settled(ctx context.Context, databaseURL string) error {
+	if databaseURL == "" {
+		return nil
+	}
+	db, err := sql.Open("postgres", databaseURL)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	quiet := 0
+	for end := time.Now().Add(5 * time.Minute); quiet < 10 && time.Now().Before(end); {
+		var vacuums int
+		if err := db.QueryRowContext(ctx, "SELECT count(*) FROM pg_stat_progress_vacuum").Scan(&vacuums); err != nil {
+			return err
+		}
+		if quiet++; vacuums > 0 {
+			quiet = 0
+		}
+		if err := pause(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // peakMemory is the largest the process has been, in MiB; 0 where there is no /proc.
 func peakMemory(pid int) float64 {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

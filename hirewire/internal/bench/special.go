@@ -27,6 +27,11 @@ func (b *bench) fanout(ctx context.Context) error {
 	}
 	l := newLedger(events.ids, b.Subscriptions)
 	r.receiver.ledger.Store(l)
+	hangUp, err := r.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer hangUp()
 	start := time.Now()
 	if err := r.publish(events.requests[0]); err != nil {
 		return err
@@ -87,6 +92,10 @@ func (b *bench) history(ctx context.Context) error {
 		if _, err := r.clients.Subscriptions.DeleteSubscription(ctx, &notifierv1.DeleteSubscriptionRequest{Id: s.GetId()}); err != nil {
 			return err
 		}
+	}
+	b.Progress("history: PostgreSQL cleans up after the filling")
+	if err := settled(ctx, b.DatabaseURL); err != nil {
+		return err
 	}
 	b.Progress("history: the full run")
 	full, err := best()
