@@ -36,12 +36,12 @@ WITH live AS MATERIALIZED (
 	) head ON true
 ), late AS (
 	UPDATE deliveries d SET due_at = least(greatest(r.head_due, $6), $7)
-	FROM ranked r WHERE d.id = r.id AND r.head_id <> r.id AND d.lease = 0
+	FROM ranked r WHERE d.id BETWEEN r.id AND r.id AND r.head_id <> r.id AND d.lease < 1
 		AND r.due_at = (SELECT o.due_at FROM deliveries o WHERE o.id = r.id)
 	RETURNING d.subscription_id
 ), got AS (
 	UPDATE deliveries d SET lease = $1
-	FROM ranked r WHERE d.id = r.id AND (r.head_id IS NULL OR r.head_id = r.id) AND d.lease = 0
+	FROM ranked r WHERE d.id BETWEEN r.id AND r.id AND (r.head_id IS NULL OR r.head_id = r.id) AND d.lease < 1
 	RETURNING d.id, d.event_id, d.event_type, d.subscription_id, d.employee_id, d.position, d.attempts, d.base, d.due_at, d.created_at
 )
 SELECT got.*, e.version, e.occurred_at, e.received_at, e.payload, e.traceparent FROM got LEFT JOIN events e ON e.id = got.event_id

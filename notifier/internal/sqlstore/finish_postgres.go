@@ -13,12 +13,17 @@ import (
 // twice, it finds nothing the second time. What waits behind is due since it was made: so it comes before all that still waits
 // in other lines, of which a claim would have to put off thousands to find it. It gets another due time even if it is due
 // already: that tells a claim which runs at the same time, and has not seen this, not to put it off.
+//
+// Rows are looked up BETWEEN id AND id, here and in claimSQL, and not by equality, which could also be answered the other way
+// round: by reading all of deliveries in the order of its ids. The planner does so when the table was empty as it was last
+// vacuumed, and stays with it while the table fills. For the same reason they ask for lease < 1 and not for lease = 0, of which
+// there is an index that could be read as a whole.
 const endSQL = `
 WITH del AS (
 	DELETE FROM deliveries d
 	USING unnest($1::text[], $2::bigint[], $3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::int[], $8::text[], $9::text[], $10::text[], $11::bool[])
 		AS r(id, token, status, attempts, started, duration, code, outcome, error, snippet, ordered)
-	WHERE d.id = r.id AND d.lease = r.token
+	WHERE d.id BETWEEN r.id AND r.id AND d.lease = r.token
 	RETURNING d.id, d.event_id, d.event_type, d.subscription_id, d.employee_id, d.position, d.created_at,
 		r.status, r.attempts, r.started, r.duration, r.code, r.outcome, r.error, r.snippet, r.ordered
 ), fin AS (
@@ -40,7 +45,7 @@ WITH del AS (
 		WHERE n.subscription_id = del.subscription_id AND n.employee_id = del.employee_id AND n.position > del.position
 		ORDER BY n.position LIMIT 1
 	) n
-	WHERE del.ordered AND d.id = n.id AND d.lease = 0 AND d.attempts = 0
+	WHERE del.ordered AND d.id BETWEEN n.id AND n.id AND d.lease < 1 AND d.attempts = 0
 	RETURNING d.subscription_id
 )
 SELECT count(*), CASE WHEN count(*) < cardinality($1) THEN array_agg(id) END, ARRAY(SELECT DISTINCT subscription_id FROM wake) FROM del`
@@ -51,7 +56,7 @@ WITH upd AS (
 	UPDATE deliveries d SET lease = 0, attempts = r.attempts, due_at = $9::timestamptz + r.wait * interval '1 microsecond'
 	FROM unnest($1::text[], $2::bigint[], $3::int[], $4::bigint[], $5::bigint[], $6::int[], $7::text[], $8::text[], $10::text[], $11::bigint[])
 		AS r(id, token, attempts, started, duration, code, outcome, error, snippet, wait)
-	WHERE d.id = r.id AND d.lease = r.token
+	WHERE d.id BETWEEN r.id AND r.id AND d.lease = r.token
 	RETURNING r.*
 ), att AS (
 	INSERT INTO attempts (delivery_id, number, started_at, duration_us, status_code, outcome, error, snippet)

@@ -38,7 +38,7 @@ func (s *Store) releaseAtOnce(ctx context.Context, batch []delivery.Released) er
 		wait.int8(r.Wait.Microseconds())
 	}
 	_, err := s.db.ExecContext(ctx, `UPDATE deliveries d SET lease = 0, due_at = $4::timestamptz + r.wait * interval '1 microsecond'
-		FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS r(id, token, wait) WHERE d.id = r.id AND d.lease = r.token`,
+		FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS r(id, token, wait) WHERE d.id BETWEEN r.id AND r.id AND d.lease = r.token`,
 		id.done(), token.done(), wait.done(), s.Now())
 	return err
 }
