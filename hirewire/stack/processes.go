@@ -1,9 +1,11 @@
 package stack
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -121,6 +123,7 @@ func awaitReady(ctx context.Context, s Service, caFile string, alive func() erro
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+	var last error // before the time was over
 	for {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Ready, nil)
 		if err != nil {
@@ -128,18 +131,22 @@ func awaitReady(ctx context.Context, s Service, caFile string, alive func() erro
 		}
 		response, err := client.Do(request)
 		if err == nil {
+			said, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
 			response.Body.Close()
 			if response.StatusCode == http.StatusOK {
 				return nil
 			}
-			err = errors.New(response.Status)
+			err = fmt.Errorf("%s: %s", response.Status, bytes.TrimSpace(said))
+		}
+		if ctx.Err() == nil || last == nil {
+			last = err
 		}
 		if ended := alive(); ended != nil {
 			return ended
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w", s.Name, err)
+			return fmt.Errorf("%s is not ready: %w", s.Name, last)
 		case <-tick.C:
 		}
 	}
