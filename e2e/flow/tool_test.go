@@ -91,3 +91,48 @@ func TestBankConforms(t *testing.T) {
 		t.Errorf("status %d\n%s%s", status, stdout, stderr)
 	}
 }
+
+// TestBench takes every figure once, in small: what it prints is what scripts read.
+func TestBench(t *testing.T) {
+	programs.Engines(t, func(t *testing.T, databaseURL string) {
+		stdout, stderr, status := hirewire(t, "bench", "--json", "--processes", "--database-url", databaseURL, "--runs", "1", "--events", "600",
+			"--employees", "120", "--paced-seconds", "1", "--subscriptions", "20", "--history-deliveries", "2000", "--outage-events", "600",
+			"--only", "raw,notify,held,paced,chain,fanout,history,outage")
+		if status != 0 {
+			t.Fatalf("status %d\n%s", status, stderr)
+		}
+		type run struct {
+			PerSecond  float64 `json:"per_second"`
+			P50        float64 `json:"p50_ms"`
+			P95        float64 `json:"p95_ms"`
+			P99        float64 `json:"p99_ms"`
+			CPU        float64 `json:"cpu_ms_per_delivery"`
+			Lost       *int    `json:"lost"`
+			Duplicates *int    `json:"duplicates"`
+			Employees  float64 `json:"employees_per_second"`
+			Accounts   float64 `json:"accounts_per_second"`
+		}
+		var report struct {
+			Raw           run
+			Notify, Paced map[string]run
+			Chain         map[string]run
+			History       struct{ Ratio float64 }
+		}
+		if err := json.Unmarshal([]byte(stdout), &report); err != nil {
+			t.Fatalf("%v: %s", err, stdout)
+		}
+		if report.Raw.PerSecond == 0 || report.History.Ratio == 0 || len(report.Notify) != 2 || len(report.Paced) != 2 || len(report.Chain) != 2 {
+			t.Errorf("a part is missing: %s", stdout)
+		}
+		for part, runs := range map[string]map[string]run{"notify": report.Notify, "paced": report.Paced, "chain": report.Chain} {
+			for name, r := range runs {
+				if r.Lost == nil || *r.Lost != 0 || r.Duplicates == nil || *r.Duplicates != 0 || r.P50 <= 0 || r.P99 < r.P50 {
+					t.Errorf("%s %s: %+v", part, name, r)
+				}
+				if part == "chain" && (r.Employees == 0 || r.Accounts == 0) || part != "chain" && (r.PerSecond == 0 || r.P95 < r.P50 || r.CPU == 0) {
+					t.Errorf("%s %s: %+v", part, name, r)
+				}
+			}
+		}
+	})
+}
