@@ -26,7 +26,7 @@ func (k *kms) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer k.mu.Unlock()
 	operation := strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "TrentService.")
 	k.calls[operation]++
-	var request struct{ KeyId, Plaintext, CiphertextBlob string } //nolint:revive // as AWS writes it
+	var request struct{ KeyId, Plaintext, CiphertextBlob string } // as AWS writes it
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	if err := json.NewDecoder(r.Body).Decode(&request); err != nil || k.down || !strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 ") {
 		w.WriteHeader(http.StatusBadRequest)
