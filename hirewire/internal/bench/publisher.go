@@ -16,7 +16,7 @@ import (
 )
 
 // publisher makes one publish call after the other over a connection of its own, and knows just enough of gRPC for that. On two
-// cores the publishers' CPU is taken from what is measured; this one costs a third of what grpc-go's client does.
+// cores the publishers' CPU is taken from what is measured, and grpc-go's client takes a seventh of all.
 type publisher struct {
 	conn    net.Conn
 	reader  *bufio.Reader
