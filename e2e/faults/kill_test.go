@@ -20,6 +20,7 @@ import (
 	"hirewire.dev/hirewire/stack"
 	bankv1 "hirewire.dev/proto/bank/v1"
 	employeev1 "hirewire.dev/proto/employee/v1"
+	notifierv1 "hirewire.dev/proto/notifier/v1"
 )
 
 var (
@@ -55,6 +56,7 @@ func TestKilledAtRandomUnderLoadNothingIsLostOrDoubled(t *testing.T) {
 			t.Fatalf("only %d employees were created: the load was no load", len(created))
 		}
 		awaitOneAccountEach(t, s, created)
+		s.Notifier(t, 1).AwaitBalance(t, time.Minute, &notifierv1.Balance{Delivered: int64(len(created) * len(s.Clients.Banks))})
 	})
 }
 
