@@ -2,6 +2,7 @@ package sqldb
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -80,6 +81,9 @@ func (db *DB) once(ctx context.Context, fn func(tx *Tx) error) (repeat bool, err
 		if db.Engine == SQLite && sqliteCode(err)&0xff == sqlite3.SQLITE_IOERR {
 			// The frames may be in the log and come back after a crash.
 			err = &AmbiguousError{Err: err}
+		}
+		if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil { // ctx ended first, and database/sql has rolled back
+			err = ctx.Err()
 		}
 		ambiguous := errors.Is(err, ErrAmbiguous)
 		return !ambiguous && ctx.Err() == nil && (IsRetryable(err) || isConnLost(err)), fmt.Errorf("commit: %w", err)
