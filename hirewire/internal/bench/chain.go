@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -35,11 +34,6 @@ func (b *bench) chain(ctx context.Context) error {
 		b.report.Batches[strconv.Itoa(banks)] = medianChain(batched)
 	}
 	return nil
-}
-
-func medianChain(runs []*Chain) *Chain {
-	slices.SortFunc(runs, func(a, b *Chain) int { return int(a.Accounts - b.Accounts) })
-	return runs[len(runs)/2]
 }
 
 // chainRun starts a fresh stack and creates employees, first one a call and then in batches.

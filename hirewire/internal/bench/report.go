@@ -46,7 +46,9 @@ type Notify struct {
 	PerSecond  float64 `json:"per_second"`
 	Min        float64 `json:"min"`
 	Max        float64 `json:"max"`
-	Ratio      float64 `json:"ratio_to_raw,omitempty"`
+	Ratio      float64 `json:"ratio_to_raw,omitempty"` // each run's is to the raw run right before it
+	RatioMin   float64 `json:"ratio_min,omitempty"`
+	RatioMax   float64 `json:"ratio_max,omitempty"`
 	P50        float64 `json:"p50_ms"`
 	P95        float64 `json:"p95_ms"`
 	P99        float64 `json:"p99_ms"`
@@ -62,14 +64,19 @@ type Notify struct {
 	MemoryMiB float64 `json:"memory_mib"`
 }
 
-// Chain is the whole way: from CreateEmployee to the account.
+// Chain is the whole way: from CreateEmployee to the account. Of several runs it is the one with the median rate of
+// accounts.
 type Chain struct {
-	Employees  float64 `json:"employees_per_second"`
-	Accounts   float64 `json:"accounts_per_second"`
-	P50        float64 `json:"p50_ms"`
-	P99        float64 `json:"p99_ms"`
-	Lost       int     `json:"lost"`
-	Duplicates int     `json:"duplicates"`
+	Employees    float64 `json:"employees_per_second"`
+	EmployeesMin float64 `json:"employees_min"`
+	EmployeesMax float64 `json:"employees_max"`
+	Accounts     float64 `json:"accounts_per_second"`
+	AccountsMin  float64 `json:"accounts_min"`
+	AccountsMax  float64 `json:"accounts_max"`
+	P50          float64 `json:"p50_ms"`
+	P99          float64 `json:"p99_ms"`
+	Lost         int     `json:"lost"`
+	Duplicates   int     `json:"duplicates"`
 }
 
 // Fanout is one event to many subscriptions.
@@ -84,9 +91,13 @@ type Fanout struct {
 // History is the notifier with finished deliveries in its tables, against the same one without.
 type History struct {
 	Deliveries int     `json:"deliveries"`
-	Empty      float64 `json:"empty_per_second"`
-	Full       float64 `json:"full_per_second"`
-	Ratio      float64 `json:"ratio"`
+	Empty      Rate    `json:"empty"`
+	Full       Rate    `json:"full"`
+	Ratio      float64 `json:"ratio"` // of the medians; the extremes are those of the full runs
+	RatioMin   float64 `json:"ratio_min"`
+	RatioMax   float64 `json:"ratio_max"`
+	Lost       int     `json:"lost"`
+	Duplicates int     `json:"duplicates"`
 }
 
 // Outage is how fast held events drain.
@@ -102,9 +113,10 @@ type Outage struct {
 func median(runs []*Notify, by func(*Notify) float64) *Notify {
 	slices.SortFunc(runs, func(a, b *Notify) int { return cmp.Compare(by(a), by(b)) })
 	m := runs[len(runs)/2]
-	m.Min, m.Max = m.PerSecond, m.PerSecond
+	m.Min, m.Max, m.RatioMin, m.RatioMax = m.PerSecond, m.PerSecond, m.Ratio, m.Ratio
 	for _, r := range runs {
 		m.Min, m.Max = min(m.Min, r.PerSecond), max(m.Max, r.PerSecond)
+		m.RatioMin, m.RatioMax = min(m.RatioMin, r.Ratio), max(m.RatioMax, r.Ratio)
 		m.Lost, m.Duplicates = max(m.Lost, r.Lost), max(m.Duplicates, r.Duplicates)
 	}
 	return m
@@ -113,6 +125,18 @@ func median(runs []*Notify, by func(*Notify) float64) *Notify {
 func byRate(n *Notify) float64 { return n.PerSecond }
 
 func byLatency(n *Notify) float64 { return n.P99 }
+
+func medianChain(runs []*Chain) *Chain {
+	slices.SortFunc(runs, func(a, b *Chain) int { return cmp.Compare(a.Accounts, b.Accounts) })
+	m := runs[len(runs)/2]
+	m.AccountsMin, m.AccountsMax = runs[0].Accounts, runs[len(runs)-1].Accounts
+	m.EmployeesMin, m.EmployeesMax = m.Employees, m.Employees
+	for _, r := range runs {
+		m.EmployeesMin, m.EmployeesMax = min(m.EmployeesMin, r.Employees), max(m.EmployeesMax, r.Employees)
+		m.Lost, m.Duplicates = max(m.Lost, r.Lost), max(m.Duplicates, r.Duplicates)
+	}
+	return m
+}
 
 func medianRate(rates []float64) *Rate {
 	slices.Sort(rates)

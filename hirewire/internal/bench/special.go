@@ -58,22 +58,22 @@ func (b *bench) history(ctx context.Context) error {
 	if err := r.subscribe(ctx, 1); err != nil {
 		return err
 	}
-	best := func() (float64, error) {
+	measure := func() (*Notify, error) {
 		var runs []*Notify
 		for range b.Runs {
 			run, err := r.saturate(ctx, 1, b.Events)
 			if err != nil {
-				return 0, err
+				return nil, err
 			}
 			runs = append(runs, run)
 		}
-		return median(runs, byRate).PerSecond, nil
+		return median(runs, byRate), nil
 	}
 	if _, err := r.saturate(ctx, 1, b.Events/10); err != nil {
 		return err
 	}
 	b.Progress("history: the empty run")
-	empty, err := best()
+	empty, err := measure()
 	if err != nil {
 		return err
 	}
@@ -98,11 +98,16 @@ func (b *bench) history(ctx context.Context) error {
 		return err
 	}
 	b.Progress("history: the full run")
-	full, err := best()
+	full, err := measure()
 	if err != nil {
 		return err
 	}
-	b.report.History = &History{Deliveries: b.HistoryDeliveries, Empty: empty, Full: full, Ratio: full / empty}
+	b.report.History = &History{
+		Deliveries: b.HistoryDeliveries,
+		Empty:      Rate{empty.PerSecond, empty.Min, empty.Max}, Full: Rate{full.PerSecond, full.Min, full.Max},
+		Ratio: full.PerSecond / empty.PerSecond, RatioMin: full.Min / empty.PerSecond, RatioMax: full.Max / empty.PerSecond,
+		Lost: empty.Lost + full.Lost, Duplicates: empty.Duplicates + full.Duplicates,
+	}
 	return nil
 }
 

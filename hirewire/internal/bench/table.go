@@ -20,7 +20,8 @@ func (r *Report) Print(out io.Writer) {
 	}
 	for _, n := range []string{"1", "3"} {
 		if v := r.Notify[n]; v != nil {
-			fmt.Fprintf(w, "notify, %s subscriptions\t%.0f/s\t(%.0f to %.0f)\t%.2f of raw\t%s\n", n, v.PerSecond, v.Min, v.Max, v.Ratio, v.tail())
+			fmt.Fprintf(w, "notify, %s\t%.0f/s\t(%.0f to %.0f)\t%.2f of raw (%.2f to %.2f)\t%s\n",
+				count(n, "subscription"), v.PerSecond, v.Min, v.Max, v.Ratio, v.RatioMin, v.RatioMax, v.tail())
 		}
 	}
 	if v := r.Held; v != nil {
@@ -37,7 +38,8 @@ func (r *Report) Print(out io.Writer) {
 			of   map[string]*Chain
 		}{{"chain", r.Chain}, {"chain, batches", r.Batches}} {
 			if v := part.of[n]; v != nil {
-				fmt.Fprintf(w, "%s, %s banks\t%.0f employees/s\t%.0f accounts/s\tp50 %.1f ms\tp99 %.1f ms\tlost %d, duplicates %d\n", part.name, n, v.Employees, v.Accounts, v.P50, v.P99, v.Lost, v.Duplicates)
+				fmt.Fprintf(w, "%s, %s\t%.0f employees/s\t(%.0f to %.0f)\t%.0f accounts/s (%.0f to %.0f)\tp50 %.1f p99 %.1f ms\tlost %d, duplicates %d\n",
+					part.name, count(n, "bank"), v.Employees, v.EmployeesMin, v.EmployeesMax, v.Accounts, v.AccountsMin, v.AccountsMax, v.P50, v.P99, v.Lost, v.Duplicates)
 			}
 		}
 	}
@@ -45,11 +47,19 @@ func (r *Report) Print(out io.Writer) {
 		fmt.Fprintf(w, "fan-out to %d\tacknowledged in %.1f ms\tlast arrival %.1f ms\tlost %d, duplicates %d\n", v.Subscriptions, v.AckMS, v.LastMS, v.Lost, v.Duplicates)
 	}
 	if v := r.History; v != nil {
-		fmt.Fprintf(w, "history of %d\t%.0f/s\tempty %.0f/s\tratio %.2f\n", v.Deliveries, v.Full, v.Empty, v.Ratio)
+		fmt.Fprintf(w, "history of %d\t%.0f/s\t(%.0f to %.0f)\tempty %.0f/s (%.0f to %.0f)\tratio %.2f (%.2f to %.2f)\tlost %d, duplicates %d\n",
+			v.Deliveries, v.Full.PerSecond, v.Full.Min, v.Full.Max, v.Empty.PerSecond, v.Empty.Min, v.Empty.Max, v.Ratio, v.RatioMin, v.RatioMax, v.Lost, v.Duplicates)
 	}
 	if v := r.Outage; v != nil {
 		fmt.Fprintf(w, "outage of %d\t%.0f/s\tdrained in %.1f s\tlost %d, duplicates %d\n", v.Events, v.PerSecond, v.Seconds, v.Lost, v.Duplicates)
 	}
+}
+
+func count(n, of string) string {
+	if n == "1" {
+		return n + " " + of
+	}
+	return n + " " + of + "s"
 }
 
 func (n *Notify) tail() string {
