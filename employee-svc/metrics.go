@@ -49,7 +49,7 @@ func newRelayMetrics(reg prometheus.Registerer) *relayMetrics {
 		Name: "employee_outbox_oldest_age_seconds", Help: "How long the oldest waiting event has waited; 0 when none waits.",
 	}, m.age)
 	reg.MustRegister(m.published, m.failed, m.duration, m.batch, m.waiting, m.parked, age)
-	for _, outcome := range []string{"refused", "broken", "unavailable"} {
+	for _, outcome := range []string{"refused", "broken", "early", "unavailable"} {
 		m.failed.WithLabelValues(outcome)
 	}
 	return m

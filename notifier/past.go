@@ -1,6 +1,7 @@
 package notifier
 
 import (
+	"hirewire.dev/notifier/internal/access"
 	"hirewire.dev/notifier/internal/filter"
 	"hirewire.dev/notifier/internal/grpcapi"
 	"hirewire.dev/notifier/internal/listen"
@@ -41,7 +42,7 @@ func (s *Service) newPast(store *sqlstore.Store, a *admin) *past {
 func (p *past) events(s *Service, e *engine) *grpcapi.Events {
 	conflicts := newCounter(s.metrics, "notifier_event_conflicts_total", "Calls that published an event under an id that is known with other content.")
 	return grpcapi.NewEvents(grpcapi.EventsConfig{
-		Publisher: e.publisher, History: p.store, Snapshots: p.admin.catalog, Now: p.store.Now, Retention: s.cfg.Retention, Conflict: conflicts.Inc,
+		Publisher: e.publisher, History: p.store, Snapshots: p.admin.catalog, Now: access.Now, Retention: s.cfg.Retention, Conflict: conflicts.Inc,
 	})
 }
 

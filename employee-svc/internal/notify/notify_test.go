@@ -23,6 +23,7 @@ import (
 	"hirewire.dev/employee-svc/internal/employee"
 	"hirewire.dev/employee-svc/internal/notify"
 	"hirewire.dev/employee-svc/internal/outbox"
+	"hirewire.dev/platform/rpc"
 	notifierv1 "hirewire.dev/proto/notifier/v1"
 )
 
@@ -184,6 +185,25 @@ func TestPublishErrors(t *testing.T) {
 	}
 	if err := dial(t, &server{lose: 1}).Publish(t.Context(), batchOf(t, "Ada", "Grace")); err == nil {
 		t.Error("an acknowledgement of one of two was taken for both")
+	}
+}
+
+// That events are ahead of the notifier's clock passes; what else is wrong with them does not.
+func TestPublishTooEarly(t *testing.T) {
+	early := rpc.Violation{Field: "events[0].timestamp", Reason: "must not be in the future"}
+	for name, test := range map[string]struct {
+		violations []rpc.Violation
+		want       error
+	}{
+		"early":            {[]rpc.Violation{early}, outbox.ErrEarly},
+		"early and broken": {[]rpc.Violation{early, {Field: "events[0].data", Reason: "is missing"}}, outbox.ErrRefused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := dial(t, &server{err: rpc.Invalid(test.violations...).Err()}).Publish(t.Context(), batchOf(t, "Ada"))
+			if !errors.Is(err, test.want) {
+				t.Errorf("%v, want %v", err, test.want)
+			}
+		})
 	}
 }
 

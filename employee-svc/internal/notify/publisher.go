@@ -3,7 +3,9 @@ package notify
 import (
 	"context"
 	"fmt"
+	"strings"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
@@ -38,7 +40,11 @@ func (p Publisher) Publish(ctx context.Context, batch []outbox.Message) error {
 
 // classify says what a status means for the batch. The text is the notifier's, which never repeats a value.
 func classify(err error) error {
-	switch st := status.Convert(err); st.Code() {
+	st := status.Convert(err)
+	if isEarly(st) {
+		return fmt.Errorf("publish events: %w: %s", outbox.ErrEarly, clip(st.Message()))
+	}
+	switch st.Code() {
 	case codes.InvalidArgument, codes.AlreadyExists, codes.FailedPrecondition, codes.OutOfRange:
 		return fmt.Errorf("publish events: %w: %s: %s", outbox.ErrRefused, st.Code(), clip(st.Message()))
 	case codes.Internal, codes.Unknown, codes.DataLoss:
@@ -46,6 +52,25 @@ func classify(err error) error {
 	default:
 		return fmt.Errorf("publish events: %s: %s", st.Code(), clip(st.Message()))
 	}
+}
+
+// isEarly says whether the only thing wrong is the time of events: the notifier takes none that is ahead of its clock, and
+// that passes.
+func isEarly(st *status.Status) bool {
+	early := false
+	for _, detail := range st.Details() {
+		bad, ok := detail.(*errdetails.BadRequest)
+		if !ok {
+			continue
+		}
+		for _, v := range bad.GetFieldViolations() {
+			if !strings.HasSuffix(v.GetField(), "].timestamp") {
+				return false
+			}
+			early = true
+		}
+	}
+	return early && st.Code() == codes.InvalidArgument
 }
 
 func clip(s string) string {

@@ -35,7 +35,8 @@ type Message struct {
 // harmless when repeated. A lease is a number that no other relay has; what a lease does not hold, it does not change.
 type Store interface {
 	// Claim leases up to limit messages that are due and held by no lease, oldest first. It takes no message whose employee
-	// has an earlier one that is leased or not yet due, so that nothing is overtaken; parked ones hold nothing up.
+	// has an earlier one that is leased or not yet due, so that nothing is overtaken; parked ones hold nothing up, and are
+	// due again after ParkedFor. A time beyond FarAhead is one that a wrong clock set: it counts as passed.
 	Claim(ctx context.Context, lease int64, until time.Time, limit int) ([]Message, error)
 	// Renew extends the lease of the messages, and returns the positions of those that it still held.
 	Renew(ctx context.Context, lease int64, until time.Time, positions []int64) ([]int64, error)
@@ -43,7 +44,7 @@ type Store interface {
 	Release(ctx context.Context, lease int64, positions []int64) error
 	// Defer makes the message due at a later time, free, with so many attempts.
 	Defer(ctx context.Context, lease, position int64, attempts int, due time.Time) error
-	// Park takes the message out of the relay's way for good, with the reason; it stays until somebody removes it.
+	// Park takes the message out of the way of its employee's later ones, with the reason.
 	Park(ctx context.Context, lease, position int64, reason string) error
 	// Remove deletes messages that the notifier has. It needs no lease: what is published is published.
 	Remove(ctx context.Context, positions []int64) error
@@ -53,7 +54,7 @@ type Store interface {
 
 // Depth is how much waits in an outbox.
 type Depth struct {
-	// Waiting counts what is to be published; Parked what never will be.
+	// Waiting counts what is to be published; Parked what the notifier did not take.
 	Waiting, Parked int
 	// Oldest is when the oldest waiting message was stored; zero when none waits.
 	Oldest time.Time
@@ -61,24 +62,33 @@ type Depth struct {
 
 // Publisher hands messages to the notifier: all of the call or nothing. nil means that the notifier has committed them.
 //
-// An error that is ErrRefused or ErrBroken may be due to a single message. With any other the outcome is unknown or the
-// notifier cannot be reached, and the same messages are to be published again.
+// An error that is ErrRefused, ErrBroken or ErrEarly may be due to a single message. With any other the outcome is unknown
+// or the notifier cannot be reached, and the same messages are to be published again.
 type Publisher interface {
 	Publish(ctx context.Context, batch []Message) error
 }
 
 var (
-	// ErrRefused means that the notifier will never take the batch as it is.
+	// ErrRefused means that the notifier does not take the batch as it is.
 	ErrRefused = errors.New("refused by the notifier")
 	// ErrBroken means that the notifier failed at the batch in a way that it should not.
 	ErrBroken = errors.New("broke the notifier")
+	// ErrEarly means that by the notifier's clock the batch is not of now: it will be taken later.
+	ErrEarly = errors.New("too early for the notifier's clock")
+)
+
+const (
+	// ParkedFor is how long a parked message waits until it is tried again: what was wrong may have been mended.
+	ParkedFor = time.Hour
+	// FarAhead is more than any lease or wait takes.
+	FarAhead = 15 * time.Minute
 )
 
 // Observer is told what the relay does. Its methods must be quick and safe for concurrent use.
 type Observer interface {
 	// Published: the notifier committed n messages in one call.
 	Published(n int, took time.Duration)
-	// Failed: a call failed, with what became of it: "refused", "broken" or "unavailable".
+	// Failed: a call failed, with what became of it: "refused", "broken", "early" or "unavailable".
 	Failed(outcome string)
 	// Depth is told every few seconds.
 	Depth(Depth)

@@ -53,6 +53,7 @@ type Relay struct {
 	failures int                 // in a row
 	worked   time.Time           // when the notifier last took or refused something
 	broke    map[int64]time.Time // when which message last broke it
+	warned   time.Time           // when it was last said that messages are early
 	rested   time.Time           // when a claim last found nothing
 	poll     time.Time           // when to claim without any sign
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -19,9 +20,10 @@ import (
 // row is a message in memory.
 type row struct {
 	outbox.Message
-	lease  int64
-	due    time.Time
-	parked string
+	lease    int64
+	due      time.Time
+	parked   string
+	parkedAt time.Time
 }
 
 // memory is a Store without a database.
@@ -46,7 +48,7 @@ func (m *memory) Claim(_ context.Context, lease int64, until time.Time, limit in
 	held := map[string]bool{}
 	for i := range m.rows {
 		r := &m.rows[i]
-		if r.parked != "" {
+		if r.parked != "" && time.Since(r.parkedAt) < outbox.ParkedFor {
 			continue
 		}
 		if r.due.After(time.Now()) {
@@ -90,7 +92,7 @@ func (m *memory) Defer(_ context.Context, lease, position int64, attempts int, d
 }
 
 func (m *memory) Park(_ context.Context, lease, position int64, reason string) error {
-	return m.each(lease, []int64{position}, func(r *row) { r.lease, r.parked = 0, reason })
+	return m.each(lease, []int64{position}, func(r *row) { r.lease, r.parked, r.parkedAt = 0, reason, time.Now() })
 }
 
 func (m *memory) Remove(_ context.Context, positions []int64) error {
@@ -115,14 +117,15 @@ func (m *memory) left() int {
 	return len(m.rows)
 }
 
-// commit stores messages as a service does, through the handoff.
+// commit stores messages as a service does, through the handoff. What is before a slash is the employee.
 func (m *memory) commit(h *outbox.Handoff, employees ...string) {
 	slot := h.Reserve(len(employees))
 	m.mu.Lock()
 	var messages []outbox.Message
 	for _, e := range employees {
 		m.last++
-		msg := outbox.Message{Position: m.last, EmployeeID: e, EventID: e, Body: []byte(e)}
+		employee, _, _ := strings.Cut(e, "/")
+		msg := outbox.Message{Position: m.last, EmployeeID: employee, EventID: e, Body: []byte(e)}
 		m.rows = append(m.rows, row{Message: msg, lease: slot.Lease, due: slot.Until})
 		messages = append(messages, msg)
 	}
@@ -179,13 +182,17 @@ func (silent) Failed(string)                {}
 func (silent) Depth(outbox.Depth)           {}
 
 // run runs a relay in a bubble until stop.
-func run(t *testing.T, m *memory, p *recorder, h *outbox.Handoff) (stop func()) {
+func run(t *testing.T, m *memory, p *recorder, h *outbox.Handoff, change ...func(*outbox.Config)) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	relay := outbox.New(outbox.Config{
+	conf := outbox.Config{
 		Store: m, Publisher: p, Handoff: h, Observer: silent{}, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
-	})
+	}
+	for _, f := range change {
+		f(&conf)
+	}
+	relay := outbox.New(conf)
 	go func() { done <- relay.Run(ctx) }()
 	synctest.Wait()
 	return func() {
@@ -363,6 +370,96 @@ func TestBrokenMessage(t *testing.T) {
 			t.Error("it was never parked")
 		}
 	})
+}
+
+// What is refused is tried again later: the reason may have been the notifier's.
+func TestRefusedMessageIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p, h := &memory{}, &recorder{}, outbox.NewHandoff(100)
+		p.set(refusing("bad", outbox.ErrRefused))
+		stop := run(t, m, p, h)
+		defer stop()
+		m.commit(h, "bad/1", "bad/2", "good/1")
+		settle(time.Minute)
+		if m.left() != 2 || m.rows[0].parked == "" {
+			t.Fatalf("%d left, parked %q", m.left(), m.rows[0].parked)
+		}
+		p.set(nil)
+		settle(outbox.ParkedFor)
+		if diff := cmp.Diff([]string{"good/1", "bad/1", "bad/2"}, p.taken); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// When the clocks differ, what is too early waits, in order; nothing is parked and nothing before it is held up.
+func TestTooEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p, h := &memory{}, &recorder{}, outbox.NewHandoff(100)
+		p.set(refusing("early", outbox.ErrEarly))
+		stop := run(t, m, p, h)
+		defer stop()
+		m.commit(h, "a/1", "b/1", "early/1", "early/2", "c/1")
+		settle(10 * time.Minute)
+		if diff := cmp.Diff([]string{"a/1", "b/1"}, p.taken); diff != "" {
+			t.Error(diff)
+		}
+		m.commit(h, "early/3", "d/1")
+		settle(time.Minute)
+		if n := len(p.calls); n > 11*4*8 {
+			t.Errorf("%d calls in eleven minutes", n)
+		}
+		p.set(nil)
+		settle(20 * time.Second)
+		if m.left() != 0 {
+			t.Errorf("%d left", m.left())
+		}
+		var early []string
+		for _, id := range p.taken {
+			if strings.HasPrefix(id, "early") {
+				early = append(early, id)
+			}
+		}
+		if diff := cmp.Diff([]string{"early/1", "early/2", "early/3"}, early); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// A message that waits because it broke the notifier is not overtaken by a later one that was claimed with it.
+func TestBrokenMessageIsNotOvertaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p, h := &memory{}, &recorder{}, outbox.NewHandoff(100)
+		broken := 0
+		p.set(func(batch []outbox.Message) error {
+			if broken < 8 && slices.ContainsFunc(batch, func(m outbox.Message) bool { return m.EventID == "bad/1" }) {
+				broken++
+				return outbox.ErrBroken
+			}
+			return nil
+		})
+		m.commit(h, "good/1", "bad/1", "bad/2", "bad/3") // before a relay runs, so that they are claimed
+		stop := run(t, m, p, h, func(c *outbox.Config) { c.BatchBytes = 1 })
+		defer stop()
+		for range 60 {
+			m.commit(h, "good/2")
+			settle(time.Second)
+		}
+		bad := slices.DeleteFunc(p.taken, func(id string) bool { return strings.HasPrefix(id, "good") })
+		if diff := cmp.Diff([]string{"bad/1", "bad/2", "bad/3"}, bad); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// refusing fails batches with a message of the employee.
+func refusing(employee string, err error) func([]outbox.Message) error {
+	return func(batch []outbox.Message) error {
+		if slices.ContainsFunc(batch, func(m outbox.Message) bool { return m.EmployeeID == employee }) {
+			return err
+		}
+		return nil
+	}
 }
 
 // A notifier that breaks on everything loses nothing to the park.

@@ -15,18 +15,25 @@ const (
 	maxRemembered = 1000
 	// firstDeferral is how long the first message that breaks the notifier waits; doubled by each attempt.
 	firstDeferral = 2 * time.Second
+	// warnInterval is how often it is said that events are too early.
+	warnInterval = time.Minute
 )
 
 // send publishes a batch and sees to what is not taken. The error means that the notifier does not work.
 func (r *Relay) send(ctx context.Context, batch []Message) error {
 	err := r.publish(ctx, batch)
-	if errors.Is(err, ErrRefused) || errors.Is(err, ErrBroken) {
+	if atFault(err) {
 		return r.isolate(ctx, batch, err)
 	}
 	if err != nil {
 		r.release(ctx, r.lease, batch)
 	}
 	return err
+}
+
+// atFault says that single messages of a batch may be at fault, not the notifier.
+func atFault(err error) bool {
+	return errors.Is(err, ErrRefused) || errors.Is(err, ErrBroken) || errors.Is(err, ErrEarly)
 }
 
 // publish makes one call. Once ctx ends the call has a moment to finish.
@@ -48,6 +55,9 @@ func (r *Relay) publish(ctx context.Context, batch []Message) error {
 	case errors.Is(err, ErrRefused):
 		r.worked = time.Now()
 		r.cfg.Observer.Failed("refused")
+	case errors.Is(err, ErrEarly):
+		r.worked = time.Now()
+		r.cfg.Observer.Failed("early")
 	case errors.Is(err, ErrBroken):
 		r.cfg.Observer.Failed("broken")
 	default:
@@ -64,18 +74,28 @@ type isolation struct {
 	broken []Message       // each broke the notifier by itself
 	held   map[string]bool // employees of the broken ones: their later messages must wait
 	rest   []Message       // not to be published now
+	early  bool            // the rest is too early
 }
 
 // isolate finds, by halving, which messages spoil the batch, and publishes the others in their order.
 //
-// A refused one is parked: no repetition helps, and it holds nothing up. The later events of its employee go on, as they do
+// A refused one is parked: repeating it at once does not help, and it holds nothing up. The later events of its employee go on, as they do
 // after a delivery that is dead: receivers see the gap by the version and fetch the employee.
 //
 // One that breaks the notifier is tried again later, and its employee's later events wait for it. After some attempts it is
 // parked, too; but they count only where other messages are taken: else it may be the notifier that is broken.
+//
+// What is too early waits, and with it all that comes after: the clocks of the two services differ.
 func (r *Relay) isolate(ctx context.Context, batch []Message, err error) error {
 	s := &isolation{relay: r, held: make(map[string]bool)}
 	s.divide(ctx, batch, err)
+	if s.early {
+		r.wait(s.rest)
+		return nil
+	}
+	if len(s.held) > 0 { // what is claimed already may be theirs
+		s.rest, r.claimed = append(s.rest, r.claimed...), nil
+	}
 	r.release(ctx, r.lease, s.rest)
 	if !s.taken && len(s.broken) == maxBroken {
 		r.release(ctx, r.lease, s.broken)
@@ -99,7 +119,7 @@ func (r *Relay) setAside(ctx context.Context, m Message, others bool) bool {
 	if fault {
 		m.Attempts++
 	}
-	if m.Attempts == maxAttempts {
+	if m.Attempts >= maxAttempts {
 		delete(r.broke, m.Position)
 		r.park(ctx, m, ErrBroken)
 		return true
@@ -138,7 +158,7 @@ func (s *isolation) try(ctx context.Context, batch []Message) bool {
 func (s *isolation) divide(ctx context.Context, batch []Message, err error) bool {
 	s.err = err
 	switch {
-	case !errors.Is(err, ErrRefused) && !errors.Is(err, ErrBroken):
+	case !atFault(err):
 		s.rest = append(s.rest, batch...)
 		s.taken = false // whatever it took before, it is gone now
 		return false
@@ -153,10 +173,23 @@ func (s *isolation) divide(ctx context.Context, batch []Message, err error) bool
 		s.taken = true
 		s.relay.park(ctx, batch[0], err)
 		return true
+	case errors.Is(err, ErrEarly):
+		s.rest = append(s.rest, batch[0])
+		s.taken, s.early = true, true
+		return false
 	}
 	s.broken = append(s.broken, batch[0])
 	s.held[batch[0].EmployeeID] = true
 	return s.taken || len(s.broken) < maxBroken
+}
+
+// wait leaves what is too early, and all that was claimed with it, until their leases end.
+func (r *Relay) wait(early []Message) {
+	if time.Since(r.warned) > warnInterval {
+		r.warned = time.Now()
+		r.log.Warn("events are too early for the notifier's clock and wait", "events", len(early), "first", early[0].EventID, "wait", r.cfg.Lease)
+	}
+	r.claimed = nil
 }
 
 func (r *Relay) park(ctx context.Context, m Message, reason error) {

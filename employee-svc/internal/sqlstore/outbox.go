@@ -31,12 +31,12 @@ const (
 	// Rows that are locked are on their way out: published and being removed.
 	sqlClaim = `WITH due AS MATERIALIZED (
 			SELECT o.position FROM outbox AS o
-			WHERE o.parked_at IS NULL AND o.due_at <= $2 AND NOT EXISTS (
+			WHERE (o.due_at <= $2 OR o.due_at > $5) AND (o.parked_at IS NULL OR o.parked_at <= $6) AND NOT EXISTS (
 				SELECT 1 FROM outbox AS p
-				WHERE p.employee_id = o.employee_id AND p.position < o.position AND p.parked_at IS NULL AND p.due_at > $2)
+				WHERE p.employee_id = o.employee_id AND p.position < o.position AND p.parked_at IS NULL AND p.due_at > $2 AND p.due_at <= $5)
 			ORDER BY o.position LIMIT $4 FOR UPDATE SKIP LOCKED)
 		UPDATE outbox SET lease = $1, due_at = $3
-		WHERE position IN (SELECT position FROM due) AND parked_at IS NULL AND due_at <= $2
+		WHERE position IN (SELECT position FROM due) AND (due_at <= $2 OR due_at > $5)
 		RETURNING position, event_id, employee_id, body, attempts`
 
 	sqlDefer = `UPDATE outbox SET lease = 0, due_at = $3, attempts = $4 WHERE position = $1 AND lease = $2`
@@ -62,7 +62,8 @@ func (o Outbox) move(ctx context.Context, fn func(tx *sqldb.Tx) error) error {
 func (o Outbox) Claim(ctx context.Context, lease int64, until time.Time, limit int) (claimed []outbox.Message, err error) {
 	err = o.move(ctx, func(tx *sqldb.Tx) error {
 		claimed = nil
-		rows, err := tx.QueryContext(ctx, tx.SQL(sqlClaim), lease, now(), employee.Moment(until), limit)
+		at := now()
+		rows, err := tx.QueryContext(ctx, tx.SQL(sqlClaim), lease, at, employee.Moment(until), limit, at.Add(outbox.FarAhead), at.Add(-outbox.ParkedFor))
 		if err != nil {
 			return err
 		}

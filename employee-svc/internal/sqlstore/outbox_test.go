@@ -37,7 +37,7 @@ func TestOutboxClaim(t *testing.T) {
 		o := sqlstore.NewOutbox(db)
 		claim := func(lease int64, limit int, want ...int64) {
 			t.Helper()
-			got, err := o.Claim(t.Context(), lease, time.Now().Add(time.Hour), limit)
+			got, err := o.Claim(t.Context(), lease, time.Now().Add(10*time.Minute), limit)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -48,7 +48,7 @@ func TestOutboxClaim(t *testing.T) {
 		claim(1, 3, 1, 2, 3)
 		claim(2, 10, 5, 6) // 4 waits for 3
 		claim(2, 10)
-		if kept, err := o.Renew(t.Context(), 2, time.Now().Add(time.Hour), []int64{3, 5, 6}); err != nil || !cmp.Equal(kept, []int64{5, 6}) {
+		if kept, err := o.Renew(t.Context(), 2, time.Now().Add(10*time.Minute), []int64{3, 5, 6}); err != nil || !cmp.Equal(kept, []int64{5, 6}) {
 			t.Errorf("kept %v, %v", kept, err)
 		}
 		if err := o.Release(t.Context(), 2, []int64{1, 2, 3}); err != nil { // not its own
@@ -63,7 +63,7 @@ func TestOutboxClaim(t *testing.T) {
 			t.Fatal(err)
 		}
 		claim(3, 10, 2)
-		if err := o.Defer(t.Context(), 3, 3, 1, time.Now().Add(time.Hour)); err != nil {
+		if err := o.Defer(t.Context(), 3, 3, 1, time.Now().Add(10*time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		if err := o.Release(t.Context(), 3, []int64{4}); err != nil {
@@ -84,6 +84,43 @@ func TestOutboxClaim(t *testing.T) {
 	})
 }
 
+// What was put off is not put off for ever: parked events are tried again, and a time that only a wrong clock can have set
+// has passed.
+func TestOutboxClaimsWhatWasPutOffForLong(t *testing.T) {
+	relaySuite(t, func(t *testing.T, db *sqldb.DB) {
+		fill(t, db, 2)
+		o := sqlstore.NewOutbox(db)
+		claim := func(lease int64, until time.Time) []int64 {
+			t.Helper()
+			got, err := o.Claim(t.Context(), lease, until, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return at(got)
+		}
+		claim(1, time.Now())
+		if err := o.Park(t.Context(), 1, 1, "why"); err != nil {
+			t.Fatal(err)
+		}
+		if err := o.Release(t.Context(), 1, []int64{1, 2, 3, 4}); err != nil {
+			t.Fatal(err)
+		}
+		// A relay whose clock is an hour ahead takes the others, and dies.
+		if diff := cmp.Diff([]int64{2, 3, 4}, claim(2, time.Now().Add(time.Hour))); diff != "" {
+			t.Error(diff)
+		}
+		if diff := cmp.Diff([]int64{2, 3, 4}, claim(3, time.Now())); diff != "" {
+			t.Error(diff)
+		}
+		if _, err := db.ExecContext(t.Context(), `UPDATE outbox SET parked_at = $1 WHERE parked_at IS NOT NULL`, time.Now().Add(-outbox.ParkedFor).UTC()); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]int64{1, 2, 3, 4}, claim(4, time.Now().Add(time.Minute))); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
 func TestOutboxClaimRace(t *testing.T) {
 	relaySuite(t, func(t *testing.T, db *sqldb.DB) {
 		fill(t, db, 100)
@@ -95,7 +132,7 @@ func TestOutboxClaimRace(t *testing.T) {
 		for lease := int64(1); lease <= 4; lease++ {
 			wg.Go(func() {
 				for range 40 {
-					got, err := o.Claim(t.Context(), lease, time.Now().Add(time.Hour), 7)
+					got, err := o.Claim(t.Context(), lease, time.Now().Add(10*time.Minute), 7)
 					if err != nil {
 						t.Error(err)
 						return

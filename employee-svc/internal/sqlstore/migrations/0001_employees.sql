@@ -43,7 +43,7 @@ CREATE TABLE outbox (
   lease         bigint NOT NULL,    -- who publishes it; 0: nobody
   due_at        timestamptz NOT NULL, -- when the lease ends, or when to try next
   attempts      bigint NOT NULL DEFAULT 0,
-  parked_at     timestamptz,        -- the notifier does not take it; set this to NULL to have it tried again
+  parked_at     timestamptz,        -- the notifier did not take it; set this to NULL to have it tried again at once
   parked_reason text
 );
 
