@@ -66,6 +66,10 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if len(r.TransferEncoding) > 0 {
+		// The head reader does not follow chunks, so nothing may come after them on this connection.
+		header.Set("Connection", "close")
+	}
 	switch {
 	case r.Method == http.MethodTrace || r.Method == http.MethodConnect:
 		refuse(w, http.StatusMethodNotAllowed, codes.Unimplemented, "method not allowed")
@@ -99,10 +103,6 @@ func (g *guard) serve(w http.ResponseWriter, r *http.Request) {
 	if g.next == nil {
 		refuse(w, http.StatusNotFound, codes.Unimplemented, "no such path")
 		return
-	}
-	if len(r.TransferEncoding) > 0 {
-		// The head reader does not follow chunks, so nothing may come after them on this connection.
-		w.Header().Set("Connection", "close")
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, g.maxBody)
 	g.next.ServeHTTP(w, r)
