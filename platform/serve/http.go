@@ -93,6 +93,8 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 			IdleTimeout:       idleTimeout,
 			MaxHeaderBytes:    maxHeaderBytes,
 			Protocols:         protocols,
+			// net/http would answer "OPTIONS *" with 200, past the guard.
+			DisableGeneralOptionsHandler: true,
 			BaseContext: func(net.Listener) context.Context {
 				return context.WithValue(context.Background(), stoppingKey{}, stopping)
 			},

@@ -112,7 +112,7 @@ func TestHostileRequests(t *testing.T) {
 		{"1,000 fields", "GET / HTTP/1.1\r\n" + host + strings.Repeat("a:b\r\n", 1000) + "\r\n", 431, true, false},
 		{"TRACE", "TRACE / HTTP/1.1\r\n" + host + "\r\n", 405, true, false},
 		{"CONNECT", "CONNECT a:443 HTTP/1.1\r\n" + host + "\r\n", 405, true, false},
-		{"OPTIONS *", "OPTIONS * HTTP/1.1\r\n" + host + "\r\n", 200, false, false},
+		{"OPTIONS *", "OPTIONS * HTTP/1.1\r\n" + host + "\r\n", 404, true, false},
 		{"//v1", "GET //v1 HTTP/1.1\r\n" + host + "\r\n", 404, true, false},
 		{"/v1/../", "GET /v1/../a HTTP/1.1\r\n" + host + "\r\n", 404, true, false},
 		{"/v1/%2e%2e/", "GET /v1/%2e%2e/a HTTP/1.1\r\n" + host + "\r\n", 404, true, false},
