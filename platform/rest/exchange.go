@@ -51,6 +51,9 @@ func (ex *exchange) stream() {
 	ex.running.Add(1)
 }
 
+// firstRead bounds what is allocated on the word of a Content-Length alone, in bytes.
+const firstRead = 8 << 10
+
 // prepare checks what can be checked before the message is made, and replaces the body by its checked bytes.
 func (ex *exchange) prepare(b *binding, r *http.Request, limit int64) error {
 	ex.binding, ex.remote = b, r.RemoteAddr
@@ -73,7 +76,7 @@ func (ex *exchange) prepare(b *binding, r *http.Request, limit int64) error {
 		return errTooLarge
 	}
 	var read bytes.Buffer
-	read.Grow(int(max(r.ContentLength, 0)) + bytes.MinRead)
+	read.Grow(int(min(max(r.ContentLength, 0), firstRead)) + bytes.MinRead)
 	_, err := read.ReadFrom(http.MaxBytesReader(nil, body, limit))
 	// From here on it is the call that has a deadline. The read deadline would end its context first.
 	_ = http.NewResponseController(ex.writer).SetReadDeadline(time.Time{}) // not a network connection, as in tests: there is none

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -308,6 +309,25 @@ func TestContentEncoding(t *testing.T) {
 		if got.code != want {
 			t.Errorf("%q: %d, want %d", value, got.code, want)
 		}
+	}
+}
+
+// A length is easily announced: the memory for a body grows with what comes of it.
+func TestALengthAloneTakesNoMemory(t *testing.T) {
+	h := gateway(t, &things{})
+	const requests = 50
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range requests {
+		r := httptest.NewRequestWithContext(t.Context(), "POST", "/v1/things", strings.NewReader("{"))
+		r.ContentLength = 64 << 10
+		r.Header.Set("Authorization", "Bearer "+key)
+		r.Header.Set("Content-Type", "application/json")
+		h.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	runtime.ReadMemStats(&after)
+	if each := (after.TotalAlloc - before.TotalAlloc) / requests; each > 48<<10 {
+		t.Errorf("%d bytes for each request", each)
 	}
 }
 
