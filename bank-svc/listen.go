@@ -30,7 +30,7 @@ func (s *Service) listen(ctx context.Context, store *sqlstore.Store, box *inbox.
 	if err != nil {
 		return err
 	}
-	gateway, err := rest.New(rest.Config{Unary: chain.Unary, Stream: chain.Stream, OpenAPI: bankv1.OpenAPI, Logger: s.log})
+	gateway, err := rest.New(rest.Config{Chain: chain, OpenAPI: bankv1.OpenAPI, Logger: s.log})
 	if err != nil {
 		return err
 	}

@@ -144,9 +144,6 @@ func tracked(next grpc.StreamServerInterceptor) grpc.StreamServerInterceptor {
 				ss = &endingStream{ss, ctx}
 			}
 		}
-		if next == nil {
-			return h(srv, ss)
-		}
 		return next(srv, ss, info, h)
 	}
 }

@@ -1,12 +1,13 @@
 // Package rest serves a gRPC API as REST, in the same process and through the same interceptors.
 //
-//	gateway, err := rest.New(rest.Config{Unary: chain.Unary, Stream: chain.Stream, OpenAPI: employeev1.OpenAPI, Logger: log})
+//	gateway, err := rest.New(rest.Config{Chain: chain, OpenAPI: employeev1.OpenAPI, Logger: log})
 //	employeev1.RegisterEmployeeServiceServer(gateway, service) // or rpc.Registrars{grpcServer, gateway}
 //	err = employeev1.RegisterEmployeeServiceHandlerClient(ctx, gateway.Mux(), employeev1.NewEmployeeServiceClient(gateway.Conn()))
 //	httpServer, err := serve.NewHTTP(serve.HTTPConfig{Handler: gateway, …})
 //
 // The routes are grpc-gateway's. Around it:
 //
+//   - The key comes first: without one that may call the method, nothing is read of the body and nothing said about the rest.
 //   - A body is one JSON object in UTF-8 of type application/json: no unknown or repeated name at any depth, nothing after
 //     it, nothing nested deeper than 64. A query parameter is a field of the request that neither the path nor the body sets.
 //   - Names are snake_case, enums are names, unset fields are there.

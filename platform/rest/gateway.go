@@ -19,9 +19,8 @@ const DefaultMaxBody = 1 << 20
 
 // Config is what a Gateway is made of.
 type Config struct {
-	// Unary and Stream are the interceptors of every call, the same as the gRPC server's. Required.
-	Unary  grpc.UnaryServerInterceptor
-	Stream grpc.StreamServerInterceptor
+	// Chain intercepts every call, the same as the gRPC server's. Required.
+	Chain *rpc.Chain
 	// OpenAPI is served at /openapi.json. Empty: 404.
 	OpenAPI []byte
 	// MaxBody is the largest request body in bytes. 0: DefaultMaxBody.
@@ -33,6 +32,7 @@ type Config struct {
 // Gateway is the REST side of a service: an http.Handler, and a grpc.ServiceRegistrar for what is behind it.
 type Gateway struct {
 	mux     *runtime.ServeMux
+	chain   *rpc.Chain
 	conn    *conn
 	routes  map[route]*binding
 	paths   []path
@@ -44,6 +44,7 @@ type Gateway struct {
 // New makes an empty gateway. Register services and their handlers before serving.
 func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{
+		chain:   cfg.Chain,
 		routes:  make(map[route]*binding),
 		openAPI: cfg.OpenAPI,
 		maxBody: cfg.MaxBody,
@@ -56,9 +57,9 @@ func New(cfg Config) (*Gateway, error) {
 		g.log = slog.Default()
 	}
 	g.conn = &conn{
-		unary:   cfg.Unary,
+		unary:   cfg.Chain.Unary,
 		methods: make(map[string]handler),
-		streams: (&inprocgrpc.Channel{}).WithServerStreamInterceptor(tracked(cfg.Stream)),
+		streams: (&inprocgrpc.Channel{}).WithServerStreamInterceptor(tracked(cfg.Chain.Stream)),
 	}
 	g.mux = runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, codec{}),
@@ -140,8 +141,23 @@ func (g *Gateway) annotate(ctx context.Context, r *http.Request) metadata.MD {
 	}
 	method, _ := runtime.RPCMethod(ctx)
 	pattern, _ := runtime.HTTPPathPattern(ctx)
+	md := metadata.MD{rpc.RequestIDKey: {ex.requestID}}
 	if b := g.routes[route{method, r.Method, pattern}]; b != nil {
-		ex.err = ex.prepare(b, r, g.maxBody)
+		if ex.err = g.admit(ctx, method, r, md); ex.err == nil {
+			ex.err = ex.prepare(b, r, g.maxBody)
+		}
 	}
-	return metadata.MD{rpc.RequestIDKey: {ex.requestID}}
+	return md
+}
+
+// admit authenticates the caller, so that no body is read and no fault is explained for one who may not call.
+func (g *Gateway) admit(ctx context.Context, method string, r *http.Request, md metadata.MD) error {
+	md = metadata.Join(md, metadata.MD{
+		"authorization": r.Header["Authorization"], "traceparent": r.Header["Traceparent"], "tracestate": r.Header["Tracestate"],
+	})
+	if err := g.chain.Admit(metadata.NewIncomingContext(ctx, md), method); err != nil {
+		r.Body = http.NoBody
+		return err
+	}
+	return nil
 }

@@ -120,7 +120,7 @@ func gateway(tb testing.TB, impl *things) http.Handler {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	gw, err := rest.New(rest.Config{Unary: chain.Unary, Stream: chain.Stream, OpenAPI: []byte(`{"swagger":"2.0"}`), MaxBody: 64 << 10})
+	gw, err := rest.New(rest.Config{Chain: chain, OpenAPI: []byte(`{"swagger":"2.0"}`), MaxBody: 64 << 10})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -508,6 +508,49 @@ func TestUnauthenticated(t *testing.T) {
 	}
 	if got := do(t, h, "GET", "/v1/things", "", "Authorization", "Bearer "+key+"|Bearer "+key); got.code != 401 {
 		t.Errorf("two: %d", got.code)
+	}
+}
+
+// unread is a body that must not be read.
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body was read")
+	return 0, io.EOF
+}
+
+func TestTheKeyComesFirst(t *testing.T) {
+	impl := &things{}
+	h := gateway(t, impl)
+	for _, tt := range []struct{ name, method, target, kind, idempotency string }{
+		{"a body", "POST", "/v1/things/a:finish", "application/json", ""},
+		{"another content type", "POST", "/v1/things/a:finish", "text/plain", ""},
+		{"an unknown parameter", "POST", "/v1/things/a:finish?x=1", "application/json", ""},
+		{"a bad Idempotency-Key", "POST", "/v1/things/a:finish", "application/json", "a b"},
+	} {
+		for authorization, want := range map[string]codes.Code{
+			"": codes.Unauthenticated, "Bearer unknown-key-unknown-key-1": codes.Unauthenticated, "Bearer " + key: codes.PermissionDenied,
+		} {
+			for _, length := range []int64{1, -1, 1 << 20} {
+				r := httptest.NewRequestWithContext(t.Context(), tt.method, tt.target, unread{t})
+				r.ContentLength = length
+				r.Header.Set("Content-Type", tt.kind)
+				if authorization != "" {
+					r.Header.Set("Authorization", authorization)
+				}
+				if tt.idempotency != "" {
+					r.Header.Set("Idempotency-Key", tt.idempotency)
+				}
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, r)
+				if !strings.Contains(w.Body.String(), fmt.Sprintf(`"code":%d,`, want)) {
+					t.Errorf("%s of length %d, %q: %d %s", tt.name, length, authorization, w.Code, w.Body)
+				}
+			}
+		}
+	}
+	if got := do(t, h, "POST", "/v1/things:import", "{", "Authorization", "", "Content-Type", "text/plain"); got.code != 401 {
+		t.Errorf("a stream of requests: %d %s", got.code, got.text)
 	}
 }
 

@@ -89,6 +89,27 @@ func (c *Chain) authorize(ctx context.Context, t *table, cl *call) error {
 	return errForbidden
 }
 
+// Admit tells whether a call that has only begun may go on: for a transport that knows the caller and the method before it
+// reads the request. It refuses with the status with which the interceptors would, and counts what it refuses; what it lets
+// through still passes them.
+func (c *Chain) Admit(ctx context.Context, method string) (err error) {
+	cl := newCall(ctx, method)
+	defer func() {
+		if r := recover(); r != nil {
+			err = c.recovered(ctx, cl, r)
+		}
+		if err != nil {
+			c.start(ctx, cl)
+			c.finish(cl, err)
+		}
+	}()
+	t := c.table.Load()
+	if t == nil {
+		return errStarting
+	}
+	return c.authorize(ctx, t, cl)
+}
+
 // keyInterval is how often the key of an open stream is looked at again.
 const keyInterval = time.Second
 

@@ -85,6 +85,7 @@ func table(err error) *status.Status {
 type harness struct {
 	testpb.ThingServiceClient
 	health healthpb.HealthClient
+	chain  *rpc.Chain
 	logs   *logs
 	reg    *prometheus.Registry
 }
@@ -125,6 +126,7 @@ func start(t *testing.T, impl *things, change func(*rpc.Config)) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.chain = chain
 	srv := grpc.NewServer(grpc.UnaryInterceptor(chain.Unary), grpc.StreamInterceptor(chain.Stream))
 	testpb.RegisterThingServiceServer(srv, impl)
 	healthpb.RegisterHealthServer(srv, healthpb.UnimplementedHealthServer{})
@@ -546,6 +548,12 @@ func TestMetricsHaveBoundedLabels(t *testing.T) {
 	h := start(t, &things{create: echo}, nil)
 	_, _ = h.CreateThing(as(t.Context(), writerKey), valid())
 	_, _ = h.CreateThing(t.Context(), valid())
+	name := testpb.ThingService_CreateThing_FullMethodName
+	incoming := func(key string) context.Context {
+		return metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer "+key))
+	}
+	wantCode(t, h.chain.Admit(incoming(writerKey), name), codes.OK) // not counted: its call will be
+	wantCode(t, h.chain.Admit(incoming(readerKey), name), codes.PermissionDenied)
 	families, err := h.reg.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -565,8 +573,7 @@ func TestMetricsHaveBoundedLabels(t *testing.T) {
 			}
 		}
 	}
-	name := testpb.ThingService_CreateThing_FullMethodName
-	if diff := cmp.Diff(map[string]uint64{"OK " + name: 1, "Unauthenticated " + name: 1}, got); diff != "" {
+	if diff := cmp.Diff(map[string]uint64{"OK " + name: 1, "Unauthenticated " + name: 1, "PermissionDenied " + name: 1}, got); diff != "" {
 		t.Error(diff)
 	}
 }

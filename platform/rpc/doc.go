@@ -24,7 +24,7 @@
 //		},
 //	})
 //	grpcServer, err := serve.NewGRPC(serve.GRPCConfig{Addr: addr, Unary: chain.Unary, Stream: chain.Stream, …})
-//	gateway, err := rest.New(rest.Config{Unary: chain.Unary, Stream: chain.Stream, …})
+//	gateway, err := rest.New(rest.Config{Chain: chain, …})
 //	employeev1.RegisterEmployeeServiceServer(rpc.Registrars{grpcServer, gateway}, service)
 //	err = chain.Check(grpcServer.GetServiceInfo()) // after all are registered, before anything is served
 //
