@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"hirewire.dev/platform/internal/testpb"
 	"hirewire.dev/platform/rpc"
@@ -426,6 +427,52 @@ func TestValidation(t *testing.T) {
 	wantCode(t, err, codes.InvalidArgument)
 	_, err = h.CreateThing(as(t.Context(), readerKey), &testpb.CreateThingRequest{})
 	wantCode(t, err, codes.PermissionDenied) // who may not call learns nothing of the rules
+}
+
+func TestNULIsRefusedInEveryString(t *testing.T) {
+	h := start(t, &things{create: echo}, nil)
+	extra := func(v any) *structpb.Struct {
+		s, err := structpb.NewStruct(map[string]any{"a": "b", "c": v})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	const nul = "a\x00b"
+	for _, tt := range []struct {
+		name  string
+		in    *testpb.CreateThingRequest
+		field string
+	}{
+		{"a string", &testpb.CreateThingRequest{Thing: &testpb.Thing{GivenName: "n"}, RequestId: nul}, "request_id"},
+		{"one alone", &testpb.CreateThingRequest{Thing: &testpb.Thing{GivenName: "\x00"}}, "thing.given_name"},
+		{"in a list", &testpb.CreateThingRequest{Thing: &testpb.Thing{GivenName: "n", Parts: []*testpb.Thing{{GivenName: "n"}, {GivenName: nul}}}}, "thing.parts[1].given_name"},
+		{"a key of a map", &testpb.CreateThingRequest{Thing: &testpb.Thing{GivenName: "n", Labels: map[string]string{nul: "v"}}}, "thing.labels"},
+		{"a value of a map", &testpb.CreateThingRequest{Thing: &testpb.Thing{GivenName: "n", Labels: map[string]string{"a": "b", "k": nul}}}, "thing.labels"},
+		{"a Struct", &testpb.CreateThingRequest{Thing: &testpb.Thing{GivenName: "n", Extra: extra(nul)}}, "thing.extra"},
+		{"deep in a Struct", &testpb.CreateThingRequest{Thing: &testpb.Thing{GivenName: "n", Extra: extra([]any{1, map[string]any{"d": nul}})}}, "thing.extra"},
+		{"a name in a Struct", &testpb.CreateThingRequest{Thing: &testpb.Thing{GivenName: "n", Extra: extra(map[string]any{nul: 1})}}, "thing.extra"},
+		{"nowhere", &testpb.CreateThingRequest{Thing: &testpb.Thing{GivenName: "\u2400\t", Labels: map[string]string{"a": "b"}, Extra: extra([]any{"d", nil, 1, true})}}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := h.CreateThing(as(t.Context(), writerKey), tt.in)
+			if tt.field == "" {
+				wantCode(t, err, codes.OK)
+				return
+			}
+			st := wantCode(t, err, codes.InvalidArgument)
+			if bad := st.Details()[0].(*errdetails.BadRequest).GetFieldViolations(); len(bad) != 1 || bad[0].GetField() != tt.field {
+				t.Errorf("%v", bad)
+			}
+		})
+	}
+	// A request without any rule, and one of many in a list of strings.
+	_, err := h.FinishThing(as(t.Context(), writerKey), &testpb.FinishThingRequest{Id: "i", Reason: nul})
+	wantCode(t, err, codes.InvalidArgument)
+	_, err = h.ListThings(as(t.Context(), writerKey), &testpb.ListThingsRequest{Tags: []string{"a", nul}})
+	if st := wantCode(t, err, codes.InvalidArgument); !strings.HasPrefix(st.Message(), "tags[1]: ") {
+		t.Errorf("%v", err)
+	}
 }
 
 func TestStreamMessagesAreValidated(t *testing.T) {

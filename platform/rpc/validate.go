@@ -10,7 +10,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
-// validator checks messages against the rules in their .proto. The zero value checks nothing.
+// validator checks the text of messages, and them against the rules in their .proto. The zero value checks nothing.
 type validator struct {
 	rules protovalidate.Validator
 	// free are the requests that have no rule.
@@ -62,10 +62,21 @@ func compiles(rules protovalidate.Validator, d protoreflect.MessageDescriptor) e
 	return nil
 }
 
-// validate returns an INVALID_ARGUMENT status with a violation for each field that breaks a rule.
+// validate returns an INVALID_ARGUMENT status with a violation for each field that breaks a rule, or else for one that
+// holds U+0000.
 func (v validator) validate(req any) error {
 	m, ok := req.(proto.Message)
-	if !ok || v.rules == nil || v.free[m.ProtoReflect().Descriptor().FullName()] {
+	if !ok || v.rules == nil {
+		return nil
+	}
+	if err := v.checkRules(m); err != nil {
+		return err
+	}
+	return checkText(m.ProtoReflect())
+}
+
+func (v validator) checkRules(m proto.Message) error {
+	if v.free[m.ProtoReflect().Descriptor().FullName()] {
 		return nil
 	}
 	err := v.rules.Validate(m)
