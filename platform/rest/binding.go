@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/genproto/googleapis/api/annotations"
@@ -97,6 +98,8 @@ func verb(r *annotations.HttpRule) (method, pattern string) {
 	return "", ""
 }
 
+const notUTF8 = "must be valid UTF-8"
+
 // checkQuery refuses parameters that set nothing, that something else sets, or whose value does not fit: grpc-gateway
 // ignores the first two.
 func (b *binding) checkQuery(raw string) error {
@@ -121,6 +124,9 @@ func (b *binding) checkQuery(raw string) error {
 
 func (b *binding) checkParameter(key string, values []string) (reason string) {
 	const unknown = "unknown query parameter"
+	if !utf8.ValidString(key) || slices.ContainsFunc(values, func(v string) bool { return !utf8.ValidString(v) }) {
+		return notUTF8
+	}
 	if b.body == "*" {
 		return unknown // everything is in the body
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -61,6 +62,9 @@ func (ex *exchange) prepare(b *binding, r *http.Request, limit int64) error {
 	r.Body = http.NoBody
 	if err := ex.idempotencyKey(r.Header); err != nil {
 		return err
+	}
+	if !utf8.ValidString(r.URL.Path) {
+		return rpc.Invalid(rpc.Violation{Field: strings.Join(b.taken, ","), Reason: notUTF8}).Err()
 	}
 	if err := b.checkQuery(r.URL.RawQuery); err != nil {
 		return err

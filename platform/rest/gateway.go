@@ -104,7 +104,11 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(context.WithValue(r.Context(), exchangeKey{}, ex))
 	defer ex.running.Wait() // a stream's handler ends before the request does
 	defer cancel()
-	g.mux.ServeHTTP(ex, r.WithContext(ctx))
+	r = r.WithContext(ctx)
+	escaped := *r.URL
+	escaped.RawPath = r.URL.EscapedPath() // without it grpc-gateway would unescape what net/url has unescaped
+	r.URL = &escaped
+	g.mux.ServeHTTP(ex, r)
 }
 
 func (g *Gateway) serveOpenAPI(w http.ResponseWriter, r *http.Request) {

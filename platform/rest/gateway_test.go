@@ -354,6 +354,11 @@ func TestQuery(t *testing.T) {
 		{"page_size.x=1", 400, "page_size.x"},
 		{"page_size[x]=1", 400, "page_size[x]"},
 		{"labels=a", 400, "labels"},
+		{"page_token=%ff", 400, "page_token"},
+		{"page_token=%ed%a0%80", 400, "page_token"},
+		{"page_token=%00", 400, "page_token"},
+		{"tags=a&tags=%c3%28", 400, "tags"},
+		{"labels[%ff]=a", 400, "labels[�]"},
 		{"%zz", 400, ""},
 		{"a;b", 400, ""},
 	} {
@@ -461,6 +466,29 @@ func TestRouting(t *testing.T) {
 	}
 	if len(impl.calls) > 0 {
 		t.Errorf("calls %v", impl.calls)
+	}
+}
+
+func TestTextOfThePath(t *testing.T) {
+	impl := &things{}
+	h := gateway(t, impl)
+	for _, tt := range []struct {
+		segment, id string // id empty: refused
+	}{
+		{"a", "a"}, {"%61", "a"}, {"Zo%c3%ab", "Zoë"}, {"Zoë", "Zoë"}, {"%2561", "%61"}, {"%25ff", "%ff"}, {"a%2Fb", "a/b"},
+		{"%ff", ""}, {"%C3%28", ""}, {"%ed%a0%80", ""}, {"a%00", ""},
+	} {
+		impl.calls = nil
+		got := do(t, h, "PATCH", "/v1/things/"+tt.segment, `{"given_name":"b"}`)
+		if tt.id == "" {
+			if got.code != 400 || !cmp.Equal(got.fields(), []string{"thing.id"}) || len(impl.calls) > 0 {
+				t.Errorf("%s: %d %s", tt.segment, got.code, got.text)
+			}
+			continue
+		}
+		if got.code != 200 || got.body["id"] != tt.id {
+			t.Errorf("%s: %d %s", tt.segment, got.code, got.text)
+		}
 	}
 }
 
