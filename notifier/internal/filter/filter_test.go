@@ -37,6 +37,9 @@ func TestMatch(t *testing.T) {
 		`event.timestamp.getFullYear() == 2026`:                            true,
 		`event.employee_id == event.data.employee.id`:                      true,
 		`event.id.matches("^evt_[0-9]+$")`:                                 true,
+		`event.data.employee.country.matches("^[A-Z]{2}$")`:                true,
+		`matches(event.data.employee.country, "^[A-Z]{3}$")`:               false,
+		`["x", "D+E"].exists(c, c.matches(r"^D\+E$"))`:                     true,
 		`has(event.data.employee.iban)`:                                    false,
 		`has(event.data.employee.country)`:                                 true,
 		`!has(event.data.employee.iban) || event.data.employee.iban == ""`: true,
@@ -63,23 +66,30 @@ func TestMatch(t *testing.T) {
 func TestCompileRefuses(t *testing.T) {
 	t.Parallel()
 	for name, expression := range map[string]string{
-		"empty":                "",
-		"blank":                " \t",
-		"syntax":               `event.data.employee.country ==`,
-		"unknown variable":     `employee.country == "DE"`,
-		"unknown member":       `event.typ == "employee.created"`,
-		"unknown function":     `exec("rm")`,
-		"not a bool":           `event.data.employee.country`,
-		"a number":             `1 + 1`,
-		"wrong types":          `event.version == "2"`,
-		"bad regular expr":     `event.id.matches("(")`,
-		"bad timestamp":        `event.timestamp < timestamp("tomorrow")`,
-		"too long":             `event.id == "` + strings.Repeat("a", filter.MaxSize) + `"`,
-		"too many parts":       strings.TrimSuffix(strings.Repeat("true&&", 300), "&&"),
-		"too deep":             strings.Repeat("(", 200) + "true" + strings.Repeat(")", 200),
-		"nested comprehension": `[1].all(a, [1].all(b, [1].all(c, [1].all(d, true))))`,
-		"an event made":        `hirewire.Event{id: "x"} == event`,
-		"NUL":                  "event.id == \x00",
+		"empty":                 "",
+		"blank":                 " \t",
+		"syntax":                `event.data.employee.country ==`,
+		"unknown variable":      `employee.country == "DE"`,
+		"unknown member":        `event.typ == "employee.created"`,
+		"unknown function":      `exec("rm")`,
+		"not a bool":            `event.data.employee.country`,
+		"a number":              `1 + 1`,
+		"wrong types":           `event.version == "2"`,
+		"bad regular expr":      `event.id.matches("(")`,
+		"pattern made":          `event.id.matches("evt_" + event.employee_id)`,
+		"pattern of an event":   `matches(event.id, event.employee_id)`,
+		"pattern per entry":     `["a{1000}a{1000}"].exists(p, event.id.matches(p))`,
+		"pattern of any type":   `event.id.matches(dyn("a"))`,
+		"pattern too long":      `event.id.matches("` + strings.Repeat("a", 513) + `")`,
+		"pattern too large":     `event.id.matches("a{501}")`,
+		"pattern far too large": `event.id.matches("` + strings.Repeat("a{1000}", 70) + `")`,
+		"bad timestamp":         `event.timestamp < timestamp("tomorrow")`,
+		"too long":              `event.id == "` + strings.Repeat("a", filter.MaxSize) + `"`,
+		"too many parts":        strings.TrimSuffix(strings.Repeat("true&&", 300), "&&"),
+		"too deep":              strings.Repeat("(", 200) + "true" + strings.Repeat(")", 200),
+		"nested comprehension":  `[1].all(a, [1].all(b, [1].all(c, [1].all(d, true))))`,
+		"an event made":         `hirewire.Event{id: "x"} == event`,
+		"NUL":                   "event.id == \x00",
 	} {
 		_, err := filter.Compile(expression)
 		if _, ok := errors.AsType[*filter.InvalidError](err); !ok {
@@ -97,6 +107,8 @@ func TestWhatCannotBeEvaluatedDoesNotMatch(t *testing.T) {
 		`event.data.employee.country.size() / 0 > 1`,
 		`event.data.employee.country > 5`,
 		`event.data.employee.country ? true : false`,
+		`"` + strings.Repeat("a", 2000) + `".matches("(a*)*b{50}$")`,
+		`[1, 2, 3, 4, 5].all(h, event.timestamp.getHours("Europe/Berlin") >= 0)`,
 		// Far beyond the cost limit: 50³ steps.
 		`[` + strings.Repeat("1,", 49) + `1].all(a, [` + strings.Repeat("1,", 49) + `1].all(b, a == b && event.data.employee.country.matches("^(D|E)+$")))`,
 	} {
@@ -129,7 +141,7 @@ func TestDataIsMadeOnlyWhenAsked(t *testing.T) {
 }
 
 func FuzzCompile(f *testing.F) {
-	for _, seed := range []string{`event.data.employee.country == "DE"`, `event.id.matches("a*")`, `[1,2].all(x, x > event.version)`} {
+	for _, seed := range []string{`event.data.employee.country == "DE"`, `event.id.matches("a*b{2,3}")`, `[1,2].all(x, x > event.version)`} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, expression string) {
