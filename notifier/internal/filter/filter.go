@@ -96,7 +96,13 @@ func Compile(expression string) (f *Filter, err error) {
 // Match says whether the event passes. With an error it does not: see the package's comment. The error repeats nothing of
 // the event but the names of its members.
 func (f *Filter) Match(c *subscription.Candidate) (bool, error) {
-	v, _, err := f.program.Eval(activation{c})
+	if c.Budget != nil && *c.Budget <= 0 {
+		return false, errors.New("evaluate filter: the filters of this owner cost too much together")
+	}
+	v, details, err := f.program.Eval(activation{c})
+	if c.Budget != nil {
+		*c.Budget -= int(*details.ActualCost())
+	}
 	if err != nil {
 		return false, fmt.Errorf("evaluate filter: %w", err)
 	}

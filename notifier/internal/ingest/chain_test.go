@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"hirewire.dev/notifier/internal/delivery"
 	"hirewire.dev/notifier/internal/event"
+	"hirewire.dev/notifier/internal/filter"
 	"hirewire.dev/notifier/internal/ingest"
 	"hirewire.dev/notifier/internal/subscription"
 	"hirewire.dev/platform/id"
@@ -288,6 +290,42 @@ func TestPublishTo(t *testing.T) {
 		if n := scalar(t, db, `SELECT count(*) FROM finished_deliveries WHERE subscription_id = $1`, none.ID); n != 1 {
 			t.Error("not delivered to the one")
 		}
+	})
+}
+
+// TestCostlyFilters: one owner's filters cannot hold up everybody; what they cannot pay is in doubt, and does not match.
+func TestCostlyFilters(t *testing.T) {
+	costly, err := filter.Compile(strings.TrimSuffix(strings.Repeat(`event.data.employee.email.matches("^[^@]{1,20}@[a-z.]+$") && `, 5), "&& "))
+	if err != nil {
+		t.Fatal(err)
+	}
+	onEngines(t, func(t *testing.T, db *sqldb.DB) {
+		var targets []*subscription.Target
+		for i := range 61 {
+			s := target(i)
+			s.Owner, s.Filter, s.Match = "greedy", "costly", func(c *subscription.Candidate) bool { ok, _ := costly.Match(c); return ok }
+			switch {
+			case i >= 60:
+				s.Owner = "modest"
+			case i >= 30:
+				s.Owner = "" // the administrators' own
+			}
+			targets = append(targets, s)
+		}
+		r := startReplica(t, db, newCatalog(db, targets...), senderFunc(func(context.Context, delivery.Request) delivery.Attempt { return answer(200) }), delivery.Config{})
+		var greedy int
+		for n := range 3 {
+			if err := r.Publish(t.Context(), []event.Event{newEvent("emp_1", n+1)}); err != nil {
+				t.Fatal(err)
+			}
+			if n == 0 {
+				greedy = scalar(t, db, `SELECT sum(fanned_out) FROM balances`) - 31
+			}
+		}
+		if greedy == 0 || greedy == 30 {
+			t.Errorf("%d of the owner's 30 subscriptions had the event", greedy)
+		}
+		settled(t, db, 3*(greedy+31))
 	})
 }
 

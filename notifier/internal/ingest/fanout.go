@@ -21,6 +21,8 @@ type fanout struct {
 	targets   []*subscription.Target // of the snapshot, by id: batches of all replicas take their rows in the same order
 	targetOf  []int32                // for each delivery, the index of its target
 	placeOf   []int32                // for each target, its index in places, from 1
+	budgetOf  []*int                 // for each target, what the filters of its owner may still cost; nil: no limit
+	budgets   []*int                 // all of them
 	left      []int                  // for each place, what is left of the grant
 	candidate subscription.Candidate
 	data      func() map[string]any // of the candidate
@@ -51,13 +53,30 @@ func (f *fanout) look(s *snapshot) {
 	if s == f.snapshot {
 		return
 	}
-	f.snapshot = s
 	f.targets = make([]*subscription.Target, 0, len(s.Targets))
 	for _, t := range s.Targets {
 		f.targets = append(f.targets, t)
 	}
 	slices.SortFunc(f.targets, func(a, b *subscription.Target) int { return cmp.Compare(a.ID, b.ID) })
 	f.placeOf = make([]int32, len(f.targets))
+	f.lookAtBudgets()
+	f.snapshot = s
+}
+
+// lookAtBudgets gives each owner a budget. The administrators' own subscriptions have no limit.
+func (f *fanout) lookAtBudgets() {
+	f.budgetOf, f.budgets = make([]*int, len(f.targets)), nil
+	byOwner := map[string]*int{}
+	for i, t := range f.targets {
+		if t.Owner == "" || t.Filter == "" {
+			continue
+		}
+		if byOwner[t.Owner] == nil {
+			byOwner[t.Owner] = new(int)
+			f.budgets = append(f.budgets, byOwner[t.Owner])
+		}
+		f.budgetOf[i] = byOwner[t.Owner]
+	}
 }
 
 func (f *fanout) event(e *event.Event, only string, conf Config) {
@@ -68,6 +87,9 @@ func (f *fanout) event(e *event.Event, only string, conf Config) {
 		ID: e.ID, Type: e.Type, EmployeeID: e.EmployeeID, Version: e.Version, OccurredAt: e.OccurredAt, Data: f.data,
 	}
 	f.parsed, f.parsedTo = false, nil
+	for _, b := range f.budgets {
+		*b = subscription.OwnerBudget
+	}
 	for i, t := range f.targets {
 		if only != "" {
 			if t.ID == only {
@@ -75,6 +97,7 @@ func (f *fanout) event(e *event.Event, only string, conf Config) {
 			}
 			continue
 		}
+		f.candidate.Budget = f.budgetOf[i]
 		if t.Match(&f.candidate) {
 			f.deliver(i, conf)
 		}

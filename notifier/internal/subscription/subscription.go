@@ -107,7 +107,13 @@ type Candidate struct {
 	OccurredAt           time.Time
 	// Data gives event.data as maps and lists, made on first use.
 	Data func() map[string]any
+	// Budget is what filters may still cost; each takes from it, and what cannot be paid is in doubt. nil: no limit.
+	Budget *int
 }
+
+// OwnerBudget is what the filters of one owner may cost together for one event, in the units of package filter: enough for
+// 2000 comparisons. Everybody's events wait while filters are evaluated.
+const OwnerBudget = 10_000
 
 // Snapshot is every subscription at one epoch. It is immutable.
 type Snapshot struct {
