@@ -14,6 +14,8 @@ import (
 	"hirewire.dev/notifier/internal/event"
 	"hirewire.dev/notifier/internal/ingest"
 	"hirewire.dev/notifier/internal/sqlstore"
+	"hirewire.dev/notifier/internal/subscription"
+	"hirewire.dev/platform/id"
 	"hirewire.dev/platform/sqldb"
 )
 
@@ -162,6 +164,44 @@ func TestLostAnswers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPanicHeals: after a panic in a commit the next one is as any other, and finds all places free.
+func TestPanicHeals(t *testing.T) {
+	onEngines(t, func(t *testing.T, db *sqldb.DB) {
+		var before, within bool
+		s := target(1)
+		s.Match = func(*subscription.Candidate) bool {
+			if before {
+				panic("while the batch is made")
+			}
+			return true
+		}
+		r := startFaulty(t, db, newCatalog(db, target(0), s), senderFunc(func(context.Context, delivery.Request) delivery.Attempt { return answer(200) }),
+			delivery.Config{}, func(s *sqlstore.Store) engineStore {
+				return &faults{engineStore: s, lose: func(op string) bool {
+					if op == "publish" && within {
+						panic("while the batch is stored")
+					}
+					return false
+				}}
+			})
+		publish := func() error { return r.Publish(t.Context(), []event.Event{newEvent(id.New("emp"), 1)}) }
+		for _, broken := range []*bool{&before, &within} {
+			if err := publish(); err != nil {
+				t.Fatal(err)
+			}
+			*broken = true
+			if err := publish(); err == nil {
+				t.Fatal("no error")
+			}
+			*broken = false
+		}
+		if err := publish(); err != nil {
+			t.Fatal(err)
+		}
+		settled(t, db, 2*4) // the one that was stored before the panic is delivered too
+	})
 }
 
 // TestCrash: a replica is cut off in the middle of its work; the other takes over what it had, within the lease's time.

@@ -172,23 +172,25 @@ func (p *Publisher) reload(ctx context.Context) (*snapshot, error) {
 // storeOnce stores calls as the snapshot wants them; false if there is a newer one.
 func (p *Publisher) storeOnce(ctx context.Context, calls []call, which []int, s *snapshot, errs []error) (stored bool, err error) {
 	f := &p.fanout
+	// Deferred: a panic must not leave places reserved, nor this batch in the next one.
+	defer f.forget()
 	f.build(calls, which, s, p.conf)
 	f.batch.Token = p.lanes.Reserve(f.places)
+	var leased []delivery.Leased
+	var waiting []delivery.Waiting
+	unsure := true
+	defer func() { p.lanes.Accept(f.batch.Token, f.places, leased, waiting, unsure) }()
 	f.batch.At = p.store.Now()
 	f.grant()
-	stored, unsure, err := p.persist(ctx, &f.batch)
-	if !stored {
-		p.lanes.Accept(f.batch.Token, f.places, nil, nil, unsure)
-		f.forget()
-		return false, err
+	stored, maybe, err := p.persist(ctx, &f.batch)
+	if stored {
+		leased, waiting = f.outcome()
+		for i := range f.batch.Calls {
+			errs[i] = f.batch.Calls[i].Err
+		}
 	}
-	leased, waiting := f.outcome()
-	p.lanes.Accept(f.batch.Token, f.places, leased, waiting, unsure)
-	for i := range f.batch.Calls {
-		errs[i] = f.batch.Calls[i].Err
-	}
-	f.forget()
-	return true, nil
+	unsure = maybe
+	return stored, err
 }
 
 // persist stores a batch. When it is not known whether a try did, it tries again for a while: the next one looks first.
