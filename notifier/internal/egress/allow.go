@@ -4,32 +4,20 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strings"
 )
 
-// ParseAllow reads "127.0.0.0/8, ::1/128". There is no way to allow everything: a prefix shorter than /8 for IPv4 or /7 for
-// IPv6 is an error.
-func ParseAllow(list string) ([]netip.Prefix, error) {
-	var allow []netip.Prefix
-	for entry := range strings.SplitSeq(list, ",") {
-		entry = strings.TrimSpace(entry)
-		if entry == "" {
-			continue
-		}
-		p, err := netip.ParsePrefix(entry)
-		switch {
-		case err != nil:
-			return nil, fmt.Errorf("%q is not a CIDR such as 10.1.0.0/16", entry)
-		case p.Addr().Is4In6():
-			return nil, fmt.Errorf("%s: write it as an IPv4 prefix", entry)
-		case p.Masked() != p:
-			return nil, fmt.Errorf("%s has bits after its prefix; %s?", entry, p.Masked())
-		case p.Addr().Is4() && p.Bits() < 8, p.Addr().Is6() && p.Bits() < 7:
-			return nil, fmt.Errorf("%s is too wide", entry)
-		}
-		allow = append(allow, p)
+// CheckAllow says whether a prefix may be an exception. There is no way to allow everything: one shorter than /8 for IPv4 or /7
+// for IPv6 is an error.
+func CheckAllow(p netip.Prefix) error {
+	switch {
+	case p.Addr().Is4In6():
+		return fmt.Errorf("%s: write it as an IPv4 prefix", p)
+	case p.Masked() != p:
+		return fmt.Errorf("%s has bits after its prefix; %s?", p, p.Masked())
+	case p.Addr().Is4() && p.Bits() < 8, p.Addr().Is6() && p.Bits() < 7:
+		return fmt.Errorf("%s is too wide", p)
 	}
-	return allow, nil
+	return nil
 }
 
 // OwnAddrs is what Guard.Own needs for a listener: its address, or with an unspecified one (":8002") that port on every

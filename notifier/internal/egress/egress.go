@@ -22,7 +22,7 @@ import (
 
 // Guard says where may be sent. The zero value allows public addresses over HTTPS. It is read-only once in use.
 type Guard struct {
-	// Allow are exceptions from the refused ranges, such as 127.0.0.0/8 for a demo. See ParseAllow.
+	// Allow are exceptions from the refused ranges, such as 127.0.0.0/8 for a demo. See CheckAllow.
 	Allow []netip.Prefix
 	// AllowHTTP admits plain http:// URLs, and port 80 for them.
 	AllowHTTP bool
@@ -80,11 +80,16 @@ func (g *Guard) CheckAddrPort(ap netip.AddrPort) error {
 	}
 	ap = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	for _, own := range g.Own {
-		if own.Port() == ap.Port() && own.Addr().Unmap() == ap.Addr() {
+		if own.Port() == ap.Port() && same(own.Addr().Unmap(), ap.Addr()) {
 			return &BlockedError{Rule: "own-address", Range: own.String(), Subject: ap.String()}
 		}
 	}
 	return nil
+}
+
+// same says whether two addresses are of one place: all of 127.0.0.0/8 is this machine, whichever of it a listener has.
+func same(a, b netip.Addr) bool {
+	return a == b || a.Is4() && b.Is4() && a.IsLoopback() && b.IsLoopback()
 }
 
 // Control is for net.Dialer.ControlContext: it sees the address that is about to be dialled.
