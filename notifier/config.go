@@ -4,50 +4,74 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"hirewire.dev/notifier/internal/access"
+	"hirewire.dev/notifier/internal/egress"
 	"hirewire.dev/notifier/internal/secret"
 	"hirewire.dev/platform/settings"
 	"hirewire.dev/platform/telemetry"
 )
 
-// Config is how a notifier is set up; settings.Parse fills it from flags and the environment. The zero value lacks the keys.
+// Config is how a notifier is set up; settings.Parse fills it from flags and the environment. In a Config made by hand, the
+// addresses, DatabaseURL, MasterKey and everything about delivery and retention are required; what else is empty is off.
 type Config struct {
-	HTTPAddr    settings.Addr        `env:"NOTIFIER_HTTP_ADDR" default:"127.0.0.1:8002" group:"Addresses" help:"Where REST and the dashboard are served."`
-	GRPCAddr    settings.Addr        `env:"NOTIFIER_GRPC_ADDR" default:"127.0.0.1:9002" group:"Addresses" help:"Where gRPC is served."`
+	// HTTPAddr is where REST, health and metrics are served.
+	HTTPAddr settings.Addr `env:"NOTIFIER_HTTP_ADDR" default:"127.0.0.1:8002" group:"Addresses" help:"Where REST, health and metrics are served."`
+	// GRPCAddr is where gRPC is served.
+	GRPCAddr settings.Addr `env:"NOTIFIER_GRPC_ADDR" default:"127.0.0.1:9002" group:"Addresses" help:"Where gRPC is served."`
+	// DatabaseURL is "sqlite:PATH" or "postgres://…"; replicas share one.
 	DatabaseURL settings.DatabaseURL `env:"NOTIFIER_DATABASE_URL" default:"sqlite:./data/notifier.db" group:"Addresses" help:"sqlite:PATH or postgres://…"`
 
-	AdminKey        settings.Secret  `env:"NOTIFIER_ADMIN_KEY" group:"Keys" help:"A key with the role admin. Needed until another admin key exists."`
-	APIKeys         settings.APIKeys `env:"NOTIFIER_API_KEYS" group:"Keys" help:"Further keys, name:role:key,… with the roles admin, publisher, bank and viewer."`
-	MasterKey       MasterKey        `env:"NOTIFIER_MASTER_KEY" required:"" group:"Keys" help:"What secrets are sealed with: the base64 of 32 bytes, or the URL of a key (awskms://…, gcpkms://…)."`
-	OldMasterKeys   MasterKeys       `env:"NOTIFIER_OLD_MASTER_KEYS" group:"Keys" help:"Earlier master keys, comma-separated, until \"notifier rewrap\" has run."`
-	GRPCTLSCert     settings.File    `env:"NOTIFIER_GRPC_TLS_CERT" group:"TLS" help:"Certificate of the gRPC listener (PEM)."`
-	GRPCTLSKey      settings.File    `env:"NOTIFIER_GRPC_TLS_KEY" group:"TLS" help:"Its key (PEM)."`
-	GRPCClientCA    settings.File    `env:"NOTIFIER_GRPC_CLIENT_CA" group:"TLS" help:"Ask gRPC clients for a certificate of this CA (PEM)."`
-	GRPCClientNames []string         `env:"NOTIFIER_GRPC_CLIENT_NAMES" group:"TLS" help:"Names, comma-separated, one of which the client's certificate must carry; empty: nobody."`
-	HTTPTLSCert     settings.File    `env:"NOTIFIER_HTTP_TLS_CERT" group:"TLS" help:"Certificate of the HTTP listener (PEM)."`
-	HTTPTLSKey      settings.File    `env:"NOTIFIER_HTTP_TLS_KEY" group:"TLS" help:"Its key (PEM)."`
+	// AdminKey is a key with the role admin, required until the database has one.
+	AdminKey settings.Secret `env:"NOTIFIER_ADMIN_KEY" group:"Keys" help:"A key with the role admin. Needed until another admin key exists."`
+	// APIKeys are further keys, which are always in force.
+	APIKeys settings.APIKeys `env:"NOTIFIER_API_KEYS" group:"Keys" help:"Further keys, name:role:key,… with the roles admin, publisher, bank and viewer."`
+	// MasterKey is what secrets are sealed with; all replicas have the same.
+	MasterKey MasterKey `env:"NOTIFIER_MASTER_KEY" required:"" group:"Keys" help:"What secrets are sealed with: the base64 of 32 bytes, or the URL of a key (awskms://…, gcpkms://…)."`
+	// OldMasterKeys open what was sealed before; Rewrap makes them unnecessary.
+	OldMasterKeys MasterKeys `env:"NOTIFIER_OLD_MASTER_KEYS" group:"Keys" help:"Earlier master keys, comma-separated, until \"notifier rewrap\" has run."`
 
-	AllowCIDRs      settings.CIDRs `env:"NOTIFIER_ALLOW_CIDRS" group:"Towards receivers" help:"Address ranges to send to although they are not public, such as 10.1.0.0/16."`
-	AllowPorts      []uint16       `env:"NOTIFIER_ALLOW_PORTS" group:"Towards receivers" help:"Ports below 1024 to send to besides 443."`
-	AllowHTTP       bool           `env:"NOTIFIER_ALLOW_HTTP" group:"Towards receivers" help:"Send to plain http:// URLs too. For development."`
-	CAFile          settings.File  `env:"NOTIFIER_CA_FILE" group:"Towards receivers" help:"A CA to trust besides the system's (PEM)."`
-	ClientCert      settings.File  `env:"NOTIFIER_CLIENT_CERT" group:"Towards receivers" help:"Certificate to show to receivers that ask for one (PEM)."`
-	ClientKey       settings.File  `env:"NOTIFIER_CLIENT_KEY" group:"Towards receivers" help:"Its key (PEM)."`
+	// GRPCTLSCert and GRPCTLSKey turn TLS on for gRPC.
+	GRPCTLSCert settings.File `env:"NOTIFIER_GRPC_TLS_CERT" group:"TLS" help:"Certificate of the gRPC listener (PEM)."`
+	GRPCTLSKey  settings.File `env:"NOTIFIER_GRPC_TLS_KEY" group:"TLS" help:"Its key (PEM)."`
+	// GRPCClientCA asks gRPC clients for a certificate that carries one of GRPCClientNames; without names nobody has one.
+	GRPCClientCA    settings.File `env:"NOTIFIER_GRPC_CLIENT_CA" group:"TLS" help:"Ask gRPC clients for a certificate of this CA (PEM)."`
+	GRPCClientNames []string      `env:"NOTIFIER_GRPC_CLIENT_NAMES" group:"TLS" help:"Names, comma-separated, one of which the client's certificate must carry; empty: nobody."`
+	// HTTPTLSCert and HTTPTLSKey turn TLS on for HTTP.
+	HTTPTLSCert settings.File `env:"NOTIFIER_HTTP_TLS_CERT" group:"TLS" help:"Certificate of the HTTP listener (PEM)."`
+	HTTPTLSKey  settings.File `env:"NOTIFIER_HTTP_TLS_KEY" group:"TLS" help:"Its key (PEM)."`
+
+	// AllowCIDRs are ranges to send to although they are not public, none wider than /8 (IPv4) or /7 (IPv6).
+	AllowCIDRs settings.CIDRs `env:"NOTIFIER_ALLOW_CIDRS" group:"Towards receivers" help:"Address ranges to send to although they are not public, such as 10.1.0.0/16."`
+	// AllowPorts are ports below 1024 to send to besides 443.
+	AllowPorts []uint16 `env:"NOTIFIER_ALLOW_PORTS" group:"Towards receivers" help:"Ports below 1024 to send to besides 443."`
+	// AllowHTTP admits plain http:// URLs.
+	AllowHTTP bool `env:"NOTIFIER_ALLOW_HTTP" group:"Towards receivers" help:"Send to plain http:// URLs too. For development."`
+	// CAFile is trusted besides the system's CAs.
+	CAFile settings.File `env:"NOTIFIER_CA_FILE" group:"Towards receivers" help:"A CA to trust besides the system's (PEM)."`
+	// ClientCert and ClientKey are shown to receivers that ask for a certificate.
+	ClientCert settings.File `env:"NOTIFIER_CLIENT_CERT" group:"Towards receivers" help:"Certificate to show to receivers that ask for one (PEM)."`
+	ClientKey  settings.File `env:"NOTIFIER_CLIENT_KEY" group:"Towards receivers" help:"Its key (PEM)."`
+	// EgressAddresses are only shown to receivers, never used.
 	EgressAddresses settings.CIDRs `env:"NOTIFIER_EGRESS_ADDRESSES" group:"Towards receivers" help:"Where webhooks come from, as seen from outside; shown at /.well-known/webhook-sources."`
 
+	// RetrySchedule is the wait before each attempt, the first included: 1 to 100 entries. A subscription may have its own.
 	RetrySchedule settings.Durations `env:"NOTIFIER_RETRY_SCHEDULE" default:"0,5s,5m,30m,2h,5h,10h,14h,20h,24h" group:"Delivery" help:"The wait before each attempt."`
-	WarnAfter     time.Duration      `env:"NOTIFIER_WARN_AFTER" default:"1h" group:"Delivery" help:"Tell the owner of a subscription that has had nothing but failures for this long."`
-	DisableAfter  time.Duration      `env:"NOTIFIER_DISABLE_AFTER" default:"120h" group:"Delivery" help:"Disable it after this long."`
+	// WarnAfter and DisableAfter are how long a subscription may have nothing but failures; WarnAfter is not the longer one.
+	WarnAfter    time.Duration `env:"NOTIFIER_WARN_AFTER" default:"1h" group:"Delivery" help:"Tell the owner of a subscription that has had nothing but failures for this long."`
+	DisableAfter time.Duration `env:"NOTIFIER_DISABLE_AFTER" default:"120h" group:"Delivery" help:"Disable it after this long."`
 
-	Retention        time.Duration `env:"NOTIFIER_RETENTION" default:"720h" group:"Retention" help:"How long events, deliveries and attempts are kept."`
-	PayloadRetention time.Duration `env:"NOTIFIER_PAYLOAD_RETENTION" default:"720h" group:"Retention" help:"How long payloads are kept."`
+	// Retention is how long what has ended is kept, and how old an event may be when it is published.
+	Retention time.Duration `env:"NOTIFIER_RETENTION" default:"720h" group:"Retention" help:"How long events, deliveries and attempts are kept."`
+	// PayloadRetention is how long the payloads are, at most Retention.
+	PayloadRetention time.Duration `env:"NOTIFIER_PAYLOAD_RETENTION" default:"720h" group:"Retention" help:"How long payloads are kept; at most NOTIFIER_RETENTION."`
 
-	Reflection bool   `env:"NOTIFIER_GRPC_REFLECTION" group:"Operation" help:"Answer gRPC reflection. For development."`
-	LogLevel   string `env:"NOTIFIER_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" group:"Operation" help:"debug, info, warn or error."`
-	LogFormat  string `env:"NOTIFIER_LOG_FORMAT" enum:"json,text" default:"json" group:"Operation" help:"json or text."`
+	// Reflection lets gRPC clients ask for the API's description.
+	Reflection bool `env:"NOTIFIER_GRPC_REFLECTION" group:"Operation" help:"Answer gRPC reflection. For development."`
+	// LogLevel and LogFormat are for the program; New is given its log.
+	LogLevel  string `env:"NOTIFIER_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" group:"Operation" help:"debug, info, warn or error."`
+	LogFormat string `env:"NOTIFIER_LOG_FORMAT" enum:"json,text" default:"json" group:"Operation" help:"json or text."`
 }
 
 // MasterKey is what secrets are sealed with: the base64 of 32 bytes, or the URL of a key in a key management service.
@@ -118,8 +142,8 @@ func (c Config) check() error {
 		fail("NOTIFIER_GRPC_CLIENT_NAMES", "needs NOTIFIER_GRPC_CLIENT_CA")
 	}
 	for _, p := range c.AllowCIDRs {
-		if wide(p) {
-			fail("NOTIFIER_ALLOW_CIDRS", "%s is too wide", p)
+		if err := egress.CheckAllow(p); err != nil {
+			fail("NOTIFIER_ALLOW_CIDRS", "%w", err)
 		}
 	}
 	if len(c.RetrySchedule) == 0 || len(c.RetrySchedule) > 100 {
@@ -129,11 +153,6 @@ func (c Config) check() error {
 		fail("NOTIFIER_WARN_AFTER", "must be positive and at most NOTIFIER_DISABLE_AFTER")
 	}
 	return errors.Join(errs...)
-}
-
-// wide says whether a range is so wide that to allow it is to allow about everything.
-func wide(p netip.Prefix) bool {
-	return p.Addr().Is4() && p.Bits() < 8 || p.Addr().Is6() && p.Bits() < 7
 }
 
 // openBox opens the master keys and what they sealed.

@@ -34,7 +34,7 @@ type Service struct {
 	http *serve.HTTP
 
 	parts   []part   // in the order of their start
-	closers []closer // in the order of their opening
+	closers []closer // of what is behind the listeners, in the order of its opening
 }
 
 type part struct {
@@ -75,7 +75,10 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Service, err err
 	past := s.newPast(store, admin)
 	engine := s.newEngine(store, admin, past.hub)
 	past.due = engine.dispatcher.Due
-	return s, s.listen(ctx, store, admin, engine, past)
+	if err := s.listen(ctx, store, admin, engine, past); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func (s *Service) openStore(ctx context.Context) (*sqlstore.Store, error) {
@@ -112,7 +115,6 @@ func (s *Service) listen(ctx context.Context, store *sqlstore.Store, a *admin, e
 	}); err != nil {
 		return fmt.Errorf("NOTIFIER_GRPC_ADDR: %w", err)
 	}
-	s.onClose("gRPC address", s.grpc.Close)
 	if err := s.register(ctx, rpc.Registrars{s.grpc, gateway}, gateway, store, a, e, p); err != nil {
 		return err
 	}
@@ -125,7 +127,6 @@ func (s *Service) listen(ctx context.Context, store *sqlstore.Store, a *admin, e
 	}); err != nil {
 		return fmt.Errorf("NOTIFIER_HTTP_ADDR: %w", err)
 	}
-	s.onClose("HTTP address", s.http.Close)
 	return a.guardOwn(s.grpc.Addr(), s.http.Addr())
 }
 
@@ -181,9 +182,7 @@ func (s *Service) Run(ctx context.Context) error {
 		group.Add(p.name, p.run)
 	}
 	for _, c := range s.closers {
-		if c.name != "gRPC address" && c.name != "HTTP address" { // their servers close them
-			group.AddClose(c.name, c.close)
-		}
+		group.AddClose(c.name, c.close)
 	}
 	s.log.InfoContext(ctx, "notifier runs", "http", s.HTTPAddr(), "grpc", s.GRPCAddr())
 	return group.Run(ctx)
@@ -192,6 +191,12 @@ func (s *Service) Run(ctx context.Context) error {
 // Close releases what New opened, for a Service that is not run.
 func (s *Service) Close() error {
 	var errs []error
+	if s.http != nil {
+		errs = append(errs, s.http.Close())
+	}
+	if s.grpc != nil {
+		errs = append(errs, s.grpc.Close())
+	}
 	for _, c := range slices.Backward(s.closers) {
 		if err := c.close(); err != nil {
 			errs = append(errs, fmt.Errorf("close %s: %w", c.name, err))

@@ -197,29 +197,36 @@ func TestReceiversMayAskForTheNotifiersCertificate(t *testing.T) {
 func TestMisconfigurationsNameTheirSetting(t *testing.T) {
 	ca := newAuthority(t)
 	certFile, keyFile := ca.issue("notifier.test")
-	for setting, edit := range map[string]func(*notifier.Config){
-		"NOTIFIER_GRPC_TLS_CERT":     func(c *notifier.Config) { c.GRPCTLSCert = certFile },
-		"NOTIFIER_CLIENT_CERT":       func(c *notifier.Config) { c.ClientKey = keyFile },
-		"NOTIFIER_GRPC_CLIENT_CA":    func(c *notifier.Config) { c.GRPCClientCA = ca.file },
-		"NOTIFIER_GRPC_CLIENT_NAMES": func(c *notifier.Config) { c.GRPCClientNames = []string{"x"} },
-		"NOTIFIER_CA_FILE":           func(c *notifier.Config) { c.CAFile = keyFile },
-		"NOTIFIER_MASTER_KEY":        func(c *notifier.Config) { c.MasterKey = notifier.MasterKey{} },
-		"NOTIFIER_API_KEYS":          func(c *notifier.Config) { c.APIKeys[0].Role = "king" },
-		"NOTIFIER_ALLOW_CIDRS":       func(c *notifier.Config) { c.AllowCIDRs = allow("0.0.0.0/0") },
-		"NOTIFIER_RETRY_SCHEDULE":    func(c *notifier.Config) { c.RetrySchedule = nil },
-		"NOTIFIER_WARN_AFTER":        func(c *notifier.Config) { c.WarnAfter = c.DisableAfter + 1 },
-		"NOTIFIER_DATABASE_URL":      func(c *notifier.Config) { c.DatabaseURL = "sqlite:/proc/nowhere/n.db" },
-		"NOTIFIER_HTTP_ADDR":         func(c *notifier.Config) { c.HTTPAddr = "203.0.113.1:1" },
-		"NOTIFIER_GRPC_ADDR":         func(c *notifier.Config) { c.GRPCAddr = "203.0.113.1:1" },
+	for _, wrong := range []struct {
+		setting string
+		edit    func(*notifier.Config)
+	}{
+		{"NOTIFIER_GRPC_TLS_CERT", func(c *notifier.Config) { c.GRPCTLSCert = certFile }},
+		{"NOTIFIER_CLIENT_CERT", func(c *notifier.Config) { c.ClientKey = keyFile }},
+		{"NOTIFIER_GRPC_CLIENT_CA", func(c *notifier.Config) { c.GRPCClientCA = ca.file }},
+		{"NOTIFIER_GRPC_CLIENT_NAMES", func(c *notifier.Config) { c.GRPCClientNames = []string{"x"} }},
+		{"NOTIFIER_CA_FILE", func(c *notifier.Config) { c.CAFile = keyFile }},
+		{"NOTIFIER_MASTER_KEY", func(c *notifier.Config) { c.MasterKey = notifier.MasterKey{} }},
+		{"NOTIFIER_API_KEYS", func(c *notifier.Config) { c.APIKeys[0].Role = "king" }},
+		{"NOTIFIER_ALLOW_CIDRS", func(c *notifier.Config) { c.AllowCIDRs = allow("0.0.0.0/0") }},
+		{"NOTIFIER_RETRY_SCHEDULE", func(c *notifier.Config) { c.RetrySchedule = nil }},
+		{"NOTIFIER_WARN_AFTER", func(c *notifier.Config) { c.WarnAfter = c.DisableAfter + 1 }},
+		{"NOTIFIER_ALLOW_CIDRS", func(c *notifier.Config) { c.AllowCIDRs = allow("::ffff:10.0.0.0/104") }},
+		{"NOTIFIER_DATABASE_URL", func(c *notifier.Config) { c.DatabaseURL = "sqlite:/proc/nowhere/n.db" }},
+		{"NOTIFIER_HTTP_ADDR", func(c *notifier.Config) { c.HTTPAddr = "203.0.113.1:1" }},
+		{"NOTIFIER_GRPC_ADDR", func(c *notifier.Config) { c.GRPCAddr = "203.0.113.1:1" }},
 	} {
 		cfg := config(t, "sqlite:"+t.TempDir()+"/n.db")
-		edit(&cfg)
+		wrong.edit(&cfg)
 		s, err := notifier.New(t.Context(), cfg, slog.New(slog.DiscardHandler))
-		if err == nil {
-			t.Errorf("%s: taken", setting)
+		switch {
+		case err == nil:
+			t.Errorf("%s: taken", wrong.setting)
 			_ = s.Close()
-		} else if !strings.Contains(err.Error(), setting) {
-			t.Errorf("%s: %v", setting, err)
+		case s != nil:
+			t.Errorf("%s: a service with an error", wrong.setting)
+		case !strings.Contains(err.Error(), wrong.setting):
+			t.Errorf("%s: %v", wrong.setting, err)
 		}
 	}
 }
