@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"hirewire.dev/notifier/internal/access"
@@ -152,7 +153,25 @@ func (c Config) check() error {
 	if c.DisableAfter <= 0 || c.WarnAfter <= 0 || c.WarnAfter > c.DisableAfter {
 		fail("NOTIFIER_WARN_AFTER", "must be positive and at most NOTIFIER_DISABLE_AFTER")
 	}
+	if c.Retention <= 0 {
+		fail("NOTIFIER_RETENTION", "must be positive")
+	}
+	if c.PayloadRetention <= 0 || c.PayloadRetention > c.Retention {
+		fail("NOTIFIER_PAYLOAD_RETENTION", "must be positive and at most NOTIFIER_RETENTION")
+	}
 	return errors.Join(errs...)
+}
+
+// warn tells of settings that may be meant, but rarely are.
+func (c Config) warn(ctx context.Context, log *slog.Logger) {
+	var schedule time.Duration
+	for _, wait := range c.RetrySchedule {
+		schedule += wait
+	}
+	if c.Retention < schedule {
+		log.WarnContext(ctx, "NOTIFIER_RETENTION is shorter than NOTIFIER_RETRY_SCHEDULE takes: an event that is published again late is refused",
+			"retention", c.Retention, "schedule", schedule)
+	}
 }
 
 // openBox opens the master keys and what they sealed.

@@ -58,6 +58,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Service, err err
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
+	cfg.warn(ctx, log)
 	s := &Service{cfg: cfg, log: log, metrics: telemetry.NewRegistry("notifier"), health: serve.NewHealth(log)}
 	defer func() {
 		if err != nil {
