@@ -13,6 +13,8 @@ import (
 	"hirewire.dev/platform/telemetry"
 )
 
+const description = `Takes events in and delivers them as signed webhooks. "notifier rewrap" seals the stored secrets anew with the present master key, and ends.`
+
 func main() {
 	args := os.Args[1:]
 	rewrap := len(args) > 0 && args[0] == "rewrap"
@@ -20,14 +22,17 @@ func main() {
 		args = args[1:]
 	}
 	var cfg notifier.Config
-	if err := settings.Parse(&cfg, args, settings.Program("notifier", "Takes events in and delivers them as signed webhooks.")); err != nil {
+	if err := settings.Parse(&cfg, args, settings.Program("notifier", description)); err != nil {
 		os.Exit(settings.ExitCode("notifier", err, os.Stderr))
 	}
 	serve.Main(func(ctx context.Context) error {
 		if rewrap {
 			n, err := notifier.Rewrap(ctx, cfg)
+			if err != nil {
+				return err
+			}
 			fmt.Printf("sealed %d secrets anew\n", n)
-			return err
+			return nil
 		}
 		return run(ctx, cfg)
 	})
