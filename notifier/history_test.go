@@ -190,7 +190,7 @@ func TestABankReadsWhatConcernsIt(t *testing.T) {
 			t.Errorf("of another type: %v", got)
 		}
 		for name, req := range map[string]*notifierv1.ListEventsRequest{
-			"no token": {PageToken: "AAAA"}, "a negative place": {PageToken: "ZXZlbnRzIC0x"}, "no type": {Type: "nonsense"}, "a negative size": {PageSize: -1},
+			"no token": {PageToken: "AAAA"}, "no type": {Type: "nonsense"}, "a negative size": {PageSize: -1},
 		} {
 			_, err := admin.ListEvents(t.Context(), req)
 			wantCode(t, name, err, codes.InvalidArgument)

@@ -238,6 +238,10 @@ func TestListSubscriptionsPagesAndFilters(t *testing.T) {
 			_, err := admin.ListSubscriptions(t.Context(), &notifierv1.ListSubscriptionsRequest{PageToken: token})
 			wantCode(t, "page token "+token, err, codes.InvalidArgument)
 		}
+		for _, label := range []string{"=", "=1"} {
+			_, err = admin.ListSubscriptions(t.Context(), &notifierv1.ListSubscriptionsRequest{Label: label})
+			wantCode(t, "label "+label, err, codes.InvalidArgument)
+		}
 		_, err = admin.ListSubscriptions(t.Context(), &notifierv1.ListSubscriptionsRequest{PageSize: -1})
 		wantCode(t, "page size -1", err, codes.InvalidArgument)
 		_, err = admin.ListSubscriptions(t.Context(), &notifierv1.ListSubscriptionsRequest{Status: 99})

@@ -35,7 +35,8 @@ func (s *APIKeys) CreateApiKey(ctx context.Context, req *notifierv1.CreateApiKey
 
 // ListApiKeys implements notifierv1.ApiKeyServiceServer.
 func (s *APIKeys) ListApiKeys(ctx context.Context, req *notifierv1.ListApiKeysRequest) (*notifierv1.ListApiKeysResponse, error) {
-	after, err := parsePageToken("keys", req.GetPageToken(), func(at string) bool { return id.Valid("key", at) })
+	q := newQuestion("keys")
+	after, err := q.parse(req.GetPageToken(), func(at string) bool { return id.Valid("key", at) })
 	if err != nil {
 		return nil, err
 	}
@@ -44,12 +45,8 @@ func (s *APIKeys) ListApiKeys(ctx context.Context, req *notifierv1.ListApiKeysRe
 	if err != nil {
 		return nil, err
 	}
-	list, next := page("keys", list, size, func(k access.Key) string { return k.ID })
-	out := &notifierv1.ListApiKeysResponse{NextPageToken: next, ApiKeys: make([]*notifierv1.ApiKey, len(list))}
-	for i, k := range list {
-		out.ApiKeys[i] = apiKeyToProto(k)
-	}
-	return out, nil
+	keys, next, err := page(q, list, size, func(k access.Key) string { return k.ID }, always(apiKeyToProto))
+	return &notifierv1.ListApiKeysResponse{ApiKeys: keys, NextPageToken: next}, err
 }
 
 // RevokeApiKey implements notifierv1.ApiKeyServiceServer.

@@ -29,7 +29,8 @@ func NewAudit(log AuditLog) *Audit { return &Audit{log: log} }
 
 // ListAuditEntries implements notifierv1.AuditServiceServer.
 func (s *Audit) ListAuditEntries(ctx context.Context, req *notifierv1.ListAuditEntriesRequest) (*notifierv1.ListAuditEntriesResponse, error) {
-	before, err := parsePageToken("audit", req.GetPageToken(), func(at string) bool { return id.Valid("aud", at) })
+	q := newQuestion("audit", req.GetResource())
+	before, err := q.parse(req.GetPageToken(), func(at string) bool { return id.Valid("aud", at) })
 	if err != nil {
 		return nil, err
 	}
@@ -38,14 +39,8 @@ func (s *Audit) ListAuditEntries(ctx context.Context, req *notifierv1.ListAuditE
 	if err != nil {
 		return nil, err
 	}
-	list, next := page("audit", list, size, func(e audit.Entry) string { return e.ID })
-	out := &notifierv1.ListAuditEntriesResponse{NextPageToken: next, AuditEntries: make([]*notifierv1.AuditEntry, len(list))}
-	for i, e := range list {
-		if out.AuditEntries[i], err = auditEntryToProto(e); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	entries, next, err := page(q, list, size, func(e audit.Entry) string { return e.ID }, auditEntryToProto)
+	return &notifierv1.ListAuditEntriesResponse{AuditEntries: entries, NextPageToken: next}, err
 }
 
 func auditEntryToProto(e audit.Entry) (*notifierv1.AuditEntry, error) {

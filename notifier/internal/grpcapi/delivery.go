@@ -49,7 +49,8 @@ func owner(by access.Caller) *string {
 
 // ListDeliveries implements notifierv1.DeliveryServiceServer.
 func (s *Deliveries) ListDeliveries(ctx context.Context, req *notifierv1.ListDeliveriesRequest) (*notifierv1.ListDeliveriesResponse, error) {
-	before, err := parsePageToken("deliveries", req.GetPageToken(), func(at string) bool { return id.Valid("dlv", at) })
+	q := newQuestion("deliveries", req.GetSubscriptionId(), req.GetEventId(), req.GetEmployeeId(), req.GetStatus().String())
+	before, err := q.parse(req.GetPageToken(), func(at string) bool { return id.Valid("dlv", at) })
 	if err != nil {
 		return nil, err
 	}
@@ -61,12 +62,8 @@ func (s *Deliveries) ListDeliveries(ctx context.Context, req *notifierv1.ListDel
 	if err != nil {
 		return nil, err
 	}
-	list, next := page("deliveries", list, size, func(d delivery.Delivery) string { return d.ID })
-	out := &notifierv1.ListDeliveriesResponse{NextPageToken: next, Deliveries: make([]*notifierv1.Delivery, len(list))}
-	for i, d := range list {
-		out.Deliveries[i] = deliveryToProto(d)
-	}
-	return out, nil
+	deliveries, next, err := page(q, list, size, func(d delivery.Delivery) string { return d.ID }, always(deliveryToProto))
+	return &notifierv1.ListDeliveriesResponse{Deliveries: deliveries, NextPageToken: next}, err
 }
 
 // GetDelivery implements notifierv1.DeliveryServiceServer.

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"hirewire.dev/notifier/internal/access"
@@ -83,10 +84,8 @@ const maxLooks = 20
 
 // ListEvents implements notifierv1.EventServiceServer.
 func (s *Events) ListEvents(ctx context.Context, req *notifierv1.ListEventsRequest) (*notifierv1.ListEventsResponse, error) {
-	at, err := parsePageToken("events", req.GetPageToken(), func(at string) bool {
-		n, err := strconv.ParseInt(at, 10, 64)
-		return err == nil && n >= 0
-	})
+	asked := newQuestion("events", req.GetType(), req.GetEmployeeId())
+	at, err := asked.parse(req.GetPageToken(), isPosition)
 	if err != nil {
 		return nil, err
 	}
@@ -97,36 +96,51 @@ func (s *Events) ListEvents(ctx context.Context, req *notifierv1.ListEventsReque
 	if at != "" {
 		q.After, _ = strconv.ParseInt(at, 10, 64)
 	}
-	by := caller(ctx)
 	out := &notifierv1.ListEventsResponse{}
-	size := q.Limit
-	for range maxLooks {
+	for looks, full := 0, false; looks < maxLooks && !full; looks++ {
 		page, err := s.conf.History.Events(ctx, q)
 		if err != nil {
 			return nil, err
 		}
-		out.HasMore, q.After = page.More, page.Next
-		for i := range page.Events {
-			e := &page.Events[i]
-			if !s.concerns(by, e) {
-				continue
-			}
-			listed, err := eventToProto(e)
-			if err != nil {
-				return nil, err
-			}
-			out.Events = append(out.Events, listed)
-			if len(out.Events) == size && i < len(page.Events)-1 {
-				out.HasMore, q.After = true, e.Position
-				break
-			}
-		}
-		if len(out.Events) >= size || !out.HasMore {
-			break
+		if q.After, full, err = s.list(ctx, out, page, q.Limit); err != nil {
+			return nil, err
 		}
 	}
-	out.NextPageToken = pageToken("events", strconv.FormatInt(q.After, 10))
+	out.NextPageToken = asked.token(strconv.FormatInt(q.After, 10))
 	return out, nil
+}
+
+// list adds to an answer what concerns the caller of a piece of the feed, and says where to go on. It is full when it has as
+// many as were asked for, or as fit, or there is no more.
+func (s *Events) list(ctx context.Context, out *notifierv1.ListEventsResponse, page history.Page, size int) (after int64, full bool, err error) {
+	bytes := proto.Size(out)
+	for i := range page.Events {
+		e := &page.Events[i]
+		if err := ctx.Err(); err != nil {
+			return 0, false, err // a bank's filters take their time
+		}
+		if !s.concerns(caller(ctx), e) {
+			continue
+		}
+		listed, err := eventToProto(e)
+		if err != nil {
+			return 0, false, err
+		}
+		bytes += proto.Size(listed)
+		if len(out.Events) == size || len(out.Events) > 0 && bytes > maxAnswer {
+			out.HasMore = true
+			return e.Position - 1, true, nil
+		}
+		out.Events = append(out.Events, listed)
+	}
+	out.HasMore = page.More
+	return page.Next, len(out.Events) == size || !page.More, nil
+}
+
+// isPosition says whether text is a position of the feed, as a token has it.
+func isPosition(text string) bool {
+	n, err := strconv.ParseInt(text, 10, 64)
+	return err == nil && n >= 0 && strconv.FormatInt(n, 10) == text
 }
 
 // isTypePattern says whether there can be events of such a type.

@@ -86,7 +86,8 @@ func (s *Subscriptions) GetSubscription(ctx context.Context, req *notifierv1.Get
 
 // ListSubscriptions implements notifierv1.SubscriptionServiceServer.
 func (s *Subscriptions) ListSubscriptions(ctx context.Context, req *notifierv1.ListSubscriptionsRequest) (*notifierv1.ListSubscriptionsResponse, error) {
-	after, err := parsePageToken("subscriptions", req.GetPageToken(), func(at string) bool { return id.Valid("sub", at) })
+	asked := newQuestion("subscriptions", req.GetStatus().String(), req.GetName(), req.GetOwner(), req.GetLabel())
+	after, err := asked.parse(req.GetPageToken(), func(at string) bool { return id.Valid("sub", at) })
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +97,9 @@ func (s *Subscriptions) ListSubscriptions(ctx context.Context, req *notifierv1.L
 		q.Owner = &owner
 	}
 	key, value, valued := strings.Cut(req.GetLabel(), "=")
+	if valued && key == "" {
+		return nil, invalidArgument("label", "must be a key, or a key, \"=\" and a value")
+	}
 	if q.LabelKey = key; valued {
 		q.LabelValue = &value
 	}
@@ -103,12 +107,8 @@ func (s *Subscriptions) ListSubscriptions(ctx context.Context, req *notifierv1.L
 	if err != nil {
 		return nil, err
 	}
-	list, next := page("subscriptions", list, size, func(s subscription.Subscription) string { return s.ID })
-	out := &notifierv1.ListSubscriptionsResponse{NextPageToken: next, Subscriptions: make([]*notifierv1.Subscription, len(list))}
-	for i, s := range list {
-		out.Subscriptions[i] = subscriptionToProto(s)
-	}
-	return out, nil
+	subscriptions, next, err := page(asked, list, size, func(s subscription.Subscription) string { return s.ID }, always(subscriptionToProto))
+	return &notifierv1.ListSubscriptionsResponse{Subscriptions: subscriptions, NextPageToken: next}, err
 }
 
 // UpdateSubscription implements notifierv1.SubscriptionServiceServer.
