@@ -3,13 +3,14 @@ package people
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"slices"
 	"strings"
+	"unicode/utf8"
 
 	employeev1 "hirewire.dev/proto/employee/v1"
 )
@@ -38,51 +39,104 @@ var columns = map[string]bool{
 // maxRowBytes bounds a row, so that a file that is no CSV is not read into memory whole.
 const maxRowBytes = 64 << 10
 
-// ReadCSV reads an export: UTF-8 with or without a byte order mark, RFC 4180, commas or semicolons, a header row with the
-// names of the columns in any order. It fails for a header that is not understood; a row that is not is yielded with its
-// error, and reading goes on.
+// ReadCSV reads an export: UTF-8 with or without a byte order mark, commas or semicolons, a header row with the names of the
+// columns in any order, and the quotes of RFC 4180. A row is a line: nothing in an employee may hold a line break, and so a
+// quote that is not closed spoils its own line and no other. ReadCSV fails for a header that is not understood; a row that is
+// not is yielded with its error, and reading goes on.
 func ReadCSV(r io.Reader) (iter.Seq[Row], error) {
-	buffered := bufio.NewReaderSize(r, maxRowBytes)
-	if bom, err := buffered.Peek(3); err == nil && string(bom) == "\ufeff" {
-		_, _ = buffered.Discard(3)
+	lines := &lines{in: bufio.NewReader(r)}
+	if bom, err := lines.in.Peek(3); err == nil && string(bom) == "\ufeff" {
+		_, _ = lines.in.Discard(3)
 	}
-	reader := csv.NewReader(buffered)
-	reader.Comma = delimiter(buffered)
-	reader.ReuseRecord = true
-	reader.FieldsPerRecord = -1
-	header, err := reader.Read()
+	if err := lines.next(); errors.Is(err, io.EOF) {
+		return nil, errors.New("there is no header row")
+	} else if err != nil {
+		return nil, err
+	}
+	comma := delimiter(lines.text)
+	names, err := fields(lines.text, comma)
 	if err != nil {
-		return nil, fmt.Errorf("read the header row: %w", err)
+		return nil, fmt.Errorf("header row: %w", err)
 	}
-	names := slices.Clone(header)
 	if err := checkHeader(names); err != nil {
 		return nil, err
 	}
 	return func(yield func(Row) bool) {
 		for {
-			record, err := reader.Read()
+			err := lines.next()
 			if errors.Is(err, io.EOF) {
 				return
 			}
-			row := Row{Err: err}
-			if parse, ok := errors.AsType[*csv.ParseError](err); ok {
-				row.Line, row.Err = parse.StartLine, parse.Err
-			} else if err == nil {
-				row = newRow(names, record)
-				row.Line, _ = reader.FieldPos(0)
+			if err != nil { // the file's, not the row's: it has no line
+				yield(Row{Err: err})
+				return
 			}
-			if !yield(row) || (err != nil && row.Line == 0) { // an error without a line is the file's, not the row's
+			row := Row{Line: lines.number}
+			if record, err := fields(lines.text, comma); err != nil {
+				row.Err = err
+			} else {
+				row.Employee, row.Err = newEmployee(names, record)
+			}
+			if !yield(row) {
 				return
 			}
 		}
 	}, nil
 }
 
+// lines reads a file by its lines, which end with LF, CRLF or CR.
+type lines struct {
+	in     *bufio.Reader
+	number int
+	text   []byte
+}
+
+// next goes on to the next line that is not empty. Of one that is too long for a row it keeps no more than shows that.
+func (l *lines) next() error {
+	l.text = l.text[:0]
+	for l.number++; ; {
+		c, err := l.in.ReadByte()
+		switch {
+		case errors.Is(err, io.EOF) && len(l.text) > 0:
+			return nil
+		case err != nil:
+			return err
+		case c != '\r' && c != '\n':
+			if len(l.text) <= maxRowBytes {
+				l.text = append(l.text, c)
+			}
+			continue
+		}
+		if after, _ := l.in.Peek(1); c == '\r' && string(after) == "\n" {
+			_, _ = l.in.Discard(1)
+		}
+		if len(l.text) > 0 {
+			return nil
+		}
+		l.number++
+	}
+}
+
+// fields takes a line apart.
+func fields(line []byte, comma rune) ([]string, error) {
+	if len(line) > maxRowBytes {
+		return nil, fmt.Errorf("longer than %d KiB", maxRowBytes>>10)
+	}
+	if !utf8.Valid(line) {
+		return nil, errors.New("not UTF-8; save the export as UTF-8")
+	}
+	reader := csv.NewReader(bytes.NewReader(line))
+	reader.Comma = comma
+	record, err := reader.Read()
+	if err != nil { // there is nothing else that it refuses in a line
+		return nil, errors.New("a quote is not closed, or stands where it may not")
+	}
+	return record, nil
+}
+
 // delimiter looks at the header: spreadsheets write semicolons where the comma is the decimal mark.
-func delimiter(r *bufio.Reader) rune {
-	start, _ := r.Peek(4096)
-	line, _, _ := strings.Cut(string(start), "\n")
-	if strings.Count(line, ";") > strings.Count(line, ",") {
+func delimiter(header []byte) rune {
+	if bytes.Count(header, []byte(";")) > bytes.Count(header, []byte(",")) {
 		return ';'
 	}
 	return ','
@@ -114,9 +168,9 @@ func Columns() []string {
 	return []string{"employee_number", "given_name", "family_name", "email", "job_title", "department", "hire_date", "country", "currency"}
 }
 
-func newRow(names, record []string) Row {
+func newEmployee(names, record []string) (*employeev1.Employee, error) {
 	if len(record) != len(names) {
-		return Row{Err: fmt.Errorf("%d fields where the header has %d", len(record), len(names))}
+		return nil, fmt.Errorf("%d fields where the header has %d", len(record), len(names))
 	}
 	e := &employeev1.Employee{}
 	fields := map[string]*string{
@@ -124,7 +178,7 @@ func newRow(names, record []string) Row {
 		"job_title": &e.JobTitle, "department": &e.Department, "hire_date": &e.HireDate, "country": &e.Country, "currency": &e.Currency,
 	}
 	for i, name := range names {
-		*fields[name] = strings.TrimSpace(strings.Clone(record[i]))
+		*fields[name] = strings.TrimSpace(record[i])
 	}
-	return Row{Employee: e}
+	return e, nil
 }

@@ -20,6 +20,7 @@ func TestReadCSV(t *testing.T) {
 		Department: "Research", HireDate: "2026-01-05", Country: "GB", Currency: "GBP",
 	}
 	line := "E1,Ada,\"King, Countess\",ada@example.com,Engineer,Research,2026-01-05,GB,GBP\n"
+	const quote = "a quote is not closed, or stands where it may not"
 	type row struct {
 		Line     int
 		Employee *employeev1.Employee
@@ -42,9 +43,33 @@ func TestReadCSV(t *testing.T) {
 				EmployeeNumber: "E2", GivenName: "A", FamilyName: "B", Email: "a@example.com", HireDate: "2026-01-05", Country: "DE", Currency: "EUR",
 			}, ""}},
 		},
-		"a bad row does not stop the others": {
-			header + "E0,too,short\n" + line + "E9,\"un\"quoted,x,x,x,x,x,x,x\n" + line,
-			[]row{{2, nil, "3 fields where the header has 9"}, {3, ada, ""}, {4, nil, `extraneous or missing " in quoted-field`}, {5, ada, ""}},
+		"old line ends":                {strings.ReplaceAll(header+line, "\n", "\r"), []row{{2, ada, ""}}},
+		"no last line end":             {header + strings.TrimSuffix(line, "\n"), []row{{2, ada, ""}}},
+		"empty lines":                  {"\n" + header + "\r\n\n" + line, []row{{5, ada, ""}}},
+		"too few fields":               {header + "E0,too,short\n" + line, []row{{2, nil, "3 fields where the header has 9"}, {3, ada, ""}}},
+		"too many fields":              {header + line[:len(line)-1] + ",x\n" + line, []row{{2, nil, "10 fields where the header has 9"}, {3, ada, ""}}},
+		"a quote in a quoted field":    {header + line + "E9,\"un\"quoted,x,x,x,x,x,x,x\n" + line, []row{{2, ada, ""}, {3, nil, quote}, {4, ada, ""}}},
+		"a quote in a field":           {header + line + "E9,un\"quoted,x,x,x,x,x,x,x\n" + line, []row{{2, ada, ""}, {3, nil, quote}, {4, ada, ""}}},
+		"a quote that is not closed":   {header + line + "E9,\"Bob,x,x,x,x,x,x,x\n" + line + line, []row{{2, ada, ""}, {3, nil, quote}, {4, ada, ""}, {5, ada, ""}}},
+		"a quote that is never closed": {header + line + "E9,\"Bob,x,x,x,x,x,x,x\n", []row{{2, ada, ""}, {3, nil, quote}}},
+		"a quote that another row would close": {
+			header + "E8,A,B,a@example.com,,,2026-01-05,GB,\"GBP\n" + line + "E9,A,B,b@example.com,,,2026-01-05,GB,GBP\"\n" + line,
+			[]row{{2, nil, quote}, {3, ada, ""}, {4, nil, quote}, {5, ada, ""}},
+		},
+		"a line break in a field": {
+			header + "E9,\"A\nB\",x,x,x,x,x,x,x\n" + line,
+			[]row{{2, nil, quote}, {3, nil, quote}, {4, ada, ""}},
+		},
+		"bytes that are not UTF-8": {header + line + "E9,Zo\xeb,x,x,x,x,x,x,x\n" + line, []row{{2, ada, ""}, {3, nil, "not UTF-8; save the export as UTF-8"}, {4, ada, ""}}},
+		"a row without an end": {
+			header + line + "E9,\"" + strings.Repeat("x", 10<<20) + "\n" + line,
+			[]row{{2, ada, ""}, {3, nil, "longer than 64 KiB"}, {4, ada, ""}},
+		},
+		"a NUL is for the service to refuse": {
+			"email,given_name,family_name,employee_number,hire_date,country,currency\na@example.com,A\x00,B,E2,2026-01-05,DE,EUR\n",
+			[]row{{2, &employeev1.Employee{
+				EmployeeNumber: "E2", GivenName: "A\x00", FamilyName: "B", Email: "a@example.com", HireDate: "2026-01-05", Country: "DE", Currency: "EUR",
+			}, ""}},
 		},
 		"no rows": {header, nil},
 	} {
@@ -70,7 +95,11 @@ func TestReadCSV(t *testing.T) {
 
 func TestReadCSVRefusesHeaders(t *testing.T) {
 	for name, test := range map[string]struct{ in, want string }{
-		"empty file":     {"", "read the header row: EOF"},
+		"empty file":     {"", "there is no header row"},
+		"empty lines":    {"\n\r\n", "there is no header row"},
+		"binary file":    {"\xff\xfee\x00m\x00", "header row: not UTF-8"},
+		"open quote":     {"\"email,given_name\n", "header row: a quote is not closed"},
+		"no line ends":   {strings.Repeat("x", 1<<20), "header row: longer than 64 KiB"},
 		"unknown column": {"employee_number,salary\n", `column 2: "salary" is not known`},
 		"doubled column": {"email,email\n", `column 2: "email" stands twice`},
 		"missing column": {"employee_number,given_name,family_name,hire_date,country,currency\n", `column "email" is missing`},
@@ -102,14 +131,25 @@ func TestSamplesAreUnique(t *testing.T) {
 	}
 }
 
+// Whatever a file holds, each line that is not empty is a row, good or bad: none is lost.
 func FuzzReadCSV(f *testing.F) {
-	f.Add(header + "E1,Ada,King,a@example.com,,,2026-01-05,GB,GBP\n")
-	f.Fuzz(func(_ *testing.T, in string) {
-		rows, err := people.ReadCSV(strings.NewReader(in))
+	f.Add("E1,Ada,King,a@example.com,,,2026-01-05,GB,GBP\n")
+	f.Add("E1,\"Ada\r\rE2,\xeb\n")
+	f.Fuzz(func(t *testing.T, in string) {
+		rows, err := people.ReadCSV(strings.NewReader(header + in))
 		if err != nil {
-			return
+			t.Fatal(err)
 		}
-		for range rows {
+		got := 0
+		for row := range rows {
+			if (row.Err == nil) != (row.Employee != nil) || row.Line < 2 {
+				t.Errorf("row %+v", row)
+			}
+			got++
+		}
+		want := len(strings.FieldsFunc(in, func(r rune) bool { return r == '\r' || r == '\n' }))
+		if got != want {
+			t.Errorf("%d rows from %d lines", got, want)
 		}
 	})
 }
