@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -62,13 +63,18 @@ func (o Options) wants(part string) bool {
 	return slices.Contains(o.Only, part)
 }
 
-// Run measures what opts ask for.
-func Run(ctx context.Context, opts Options) (*Report, error) {
-	for _, part := range opts.Only {
+// CheckParts refuses a part that there is not.
+func CheckParts(parts []string) error {
+	for _, part := range parts {
 		if !slices.Contains(Parts, part) {
-			return nil, fmt.Errorf("part %q is not known; there are %v", part, Parts)
+			return fmt.Errorf("part %q is not known; there are %s", part, strings.Join(Parts, ", "))
 		}
 	}
+	return nil
+}
+
+// Run measures what opts ask for. Its sizes are 1 or more.
+func Run(ctx context.Context, opts Options) (*Report, error) {
 	report := &Report{Setup: Setup{
 		Engine: "sqlite", Scheme: "https", Processes: opts.Command != nil, Cores: runtime.NumCPU(), Clients: opts.Clients,
 		CPUOf: "the whole process, publishers and receiver included",
@@ -97,7 +103,7 @@ func Run(ctx context.Context, opts Options) (*Report, error) {
 			continue
 		}
 		if err := part.run(ctx); err != nil {
-			return nil, fmt.Errorf("%s: %w", part.names[0], err)
+			return nil, fmt.Errorf("%s: %w", b.doing, err)
 		}
 	}
 	return report, nil
@@ -106,6 +112,13 @@ func Run(ctx context.Context, opts Options) (*Report, error) {
 type bench struct {
 	Options
 	report *Report
+	doing  string
+}
+
+// progress tells what is being done, for people to see now and in an error.
+func (b *bench) progress(format string, args ...any) {
+	b.doing = fmt.Sprintf(format, args...)
+	b.Progress("%s", b.doing)
 }
 
 // rig is a notifier with a receiver and publishers around it.
@@ -122,13 +135,13 @@ type rig struct {
 }
 
 // newRig starts a notifier and a receiver. stop ends them.
-func (b *bench) newRig(ctx context.Context) (_ *rig, stop func(), err error) {
+func (b *bench) newRig(ctx context.Context) (_ *rig, _ func(), err error) {
 	dir, err := os.MkdirTemp("", "hirewire-bench-")
 	if err != nil {
 		return nil, nil, err
 	}
 	var undo []func()
-	stop = func() {
+	stop := func() {
 		for _, f := range slices.Backward(undo) {
 			f()
 		}

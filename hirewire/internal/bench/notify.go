@@ -27,6 +27,7 @@ const grace = 60 * time.Second
 func (b *bench) notifyParts(ctx context.Context) error {
 	rigs := map[int]*rig{}
 	for _, n := range []int{1, 3} {
+		b.progress("warming up with subscriptions: %d", n)
 		r, stop, err := b.newRig(ctx)
 		if err != nil {
 			return err
@@ -49,7 +50,7 @@ func (b *bench) notifyParts(ctx context.Context) error {
 	runs := map[int][]*Notify{}
 	for i := range b.Runs {
 		if b.wants("raw") || b.wants("notify") {
-			b.Progress("raw, run %d of %d", i+1, b.Runs)
+			b.progress("raw, run %d of %d", i+1, b.Runs)
 			rate, err := rigs[1].measureRaw(ctx, b.Events)
 			if err != nil {
 				return err
@@ -60,7 +61,7 @@ func (b *bench) notifyParts(ctx context.Context) error {
 			if !b.wants("notify") {
 				continue
 			}
-			b.Progress("notify, %d subscriptions, run %d of %d", n, i+1, b.Runs)
+			b.progress("notify, %d subscriptions, run %d of %d", n, i+1, b.Runs)
 			run, err := rigs[n].saturate(ctx, n, b.Events)
 			if err != nil {
 				return err
@@ -89,7 +90,7 @@ func (b *bench) pacedRuns(ctx context.Context, r *rig) error {
 	for _, rate := range []int{100, 1000} {
 		var runs []*Notify
 		for i := range b.Runs {
-			b.Progress("paced at %d events a second, run %d of %d", rate, i+1, b.Runs)
+			b.progress("paced at %d events a second, run %d of %d", rate, i+1, b.Runs)
 			run, err := r.paced(ctx, 1, float64(rate), rate*b.PacedSeconds)
 			if err != nil {
 				return err
@@ -107,6 +108,7 @@ func (b *bench) held(ctx context.Context, r *rig) error {
 	if b.report.Notify != nil {
 		most = b.report.Notify["1"].PerSecond
 	} else {
+		b.progress("publishers held to 80 %% of the maximum: finding the maximum")
 		run, err := r.saturate(ctx, 1, b.Events)
 		if err != nil {
 			return err
@@ -115,7 +117,7 @@ func (b *bench) held(ctx context.Context, r *rig) error {
 	}
 	var runs []*Notify
 	for i := range b.Runs {
-		b.Progress("publishers held to 80 %% of the maximum, run %d of %d", i+1, b.Runs)
+		b.progress("publishers held to 80 %% of the maximum, run %d of %d", i+1, b.Runs)
 		run, err := r.paced(ctx, 1, .8*most, b.Events)
 		if err != nil {
 			return err

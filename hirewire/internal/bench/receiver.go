@@ -43,6 +43,9 @@ func newLedger(ids []string, subscriptions int) *ledger {
 		l.arrivals[s] = make([]atomic.Int64, len(ids))
 	}
 	l.left.Store(int64(len(ids) * subscriptions))
+	if l.left.Load() == 0 {
+		close(l.done)
+	}
 	return l
 }
 

@@ -3,6 +3,7 @@ package bench
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -20,6 +21,29 @@ type Report struct {
 	Fanout  *Fanout            `json:"fanout,omitempty"`
 	History *History           `json:"history,omitempty"`
 	Outage  *Outage            `json:"outage,omitempty"`
+}
+
+// Good says that nothing was lost or doubled in any run.
+func (r *Report) Good() bool {
+	wrong := 0
+	for _, n := range slices.Concat([]*Notify{r.Held}, slices.Collect(maps.Values(r.Notify)), slices.Collect(maps.Values(r.Paced))) {
+		if n != nil {
+			wrong += n.Lost + n.Duplicates
+		}
+	}
+	for _, c := range slices.Concat(slices.Collect(maps.Values(r.Chain)), slices.Collect(maps.Values(r.Batches))) {
+		wrong += c.Lost + c.Duplicates
+	}
+	if r.Fanout != nil {
+		wrong += r.Fanout.Lost + r.Fanout.Duplicates
+	}
+	if r.History != nil {
+		wrong += r.History.Lost + r.History.Duplicates
+	}
+	if r.Outage != nil {
+		wrong += r.Outage.Lost + r.Outage.Duplicates
+	}
+	return wrong == 0
 }
 
 // Setup says what was measured.

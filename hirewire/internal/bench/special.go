@@ -12,7 +12,7 @@ import (
 
 // fanout publishes one event to many subscriptions.
 func (b *bench) fanout(ctx context.Context) error {
-	b.Progress("fan-out to %d subscriptions", b.Subscriptions)
+	b.progress("fan-out to %d subscriptions", b.Subscriptions)
 	r, stop, err := b.newRig(ctx)
 	if err != nil {
 		return err
@@ -50,6 +50,7 @@ const historySubscriptions = 10
 
 // history fills the tables through the public API, and compares the rate before and after.
 func (b *bench) history(ctx context.Context) error {
+	b.progress("history: warming up")
 	r, stop, err := b.newRig(ctx)
 	if err != nil {
 		return err
@@ -72,7 +73,7 @@ func (b *bench) history(ctx context.Context) error {
 	if _, err := r.saturate(ctx, 1, b.Events/10); err != nil {
 		return err
 	}
-	b.Progress("history: the empty run")
+	b.progress("history: the empty run")
 	empty, err := measure()
 	if err != nil {
 		return err
@@ -81,7 +82,7 @@ func (b *bench) history(ctx context.Context) error {
 		return err
 	}
 	for done := 0; done < b.HistoryDeliveries; {
-		b.Progress("history: %d of %d deliveries", done, b.HistoryDeliveries)
+		b.progress("history: %d of %d deliveries", done, b.HistoryDeliveries)
 		n := min(20_000, (b.HistoryDeliveries-done+historySubscriptions-1)/historySubscriptions)
 		if err := r.publishAndAwait(ctx, n, historySubscriptions); err != nil {
 			return err
@@ -93,11 +94,11 @@ func (b *bench) history(ctx context.Context) error {
 			return err
 		}
 	}
-	b.Progress("history: PostgreSQL cleans up after the filling")
+	b.progress("history: PostgreSQL cleans up after the filling")
 	if err := settled(ctx, b.DatabaseURL); err != nil {
 		return err
 	}
-	b.Progress("history: the full run")
+	b.progress("history: the full run")
 	full, err := measure()
 	if err != nil {
 		return err
@@ -176,6 +177,7 @@ func (l *ledger) await(ctx context.Context) error {
 
 // outage holds events of a paused subscription and measures how fast they drain.
 func (b *bench) outage(ctx context.Context) error {
+	b.progress("outage: starting")
 	r, stop, err := b.newRig(ctx)
 	if err != nil {
 		return err
@@ -188,7 +190,7 @@ func (b *bench) outage(ctx context.Context) error {
 	if _, err := r.clients.Subscriptions.PauseSubscription(ctx, &notifierv1.PauseSubscriptionRequest{Id: id}); err != nil {
 		return err
 	}
-	b.Progress("outage: publishing %d events", b.OutageEvents)
+	b.progress("outage: publishing %d events", b.OutageEvents)
 	events, err := newEvents(b.OutageEvents)
 	if err != nil {
 		return err
@@ -198,7 +200,7 @@ func (b *bench) outage(ctx context.Context) error {
 	if err := r.publishAll(ctx, events); err != nil {
 		return err
 	}
-	b.Progress("outage: draining")
+	b.progress("outage: draining")
 	start := time.Now()
 	if _, err := r.clients.Subscriptions.ResumeSubscription(ctx, &notifierv1.ResumeSubscriptionRequest{Id: id}); err != nil {
 		return err
