@@ -25,7 +25,7 @@ type demoCommand struct {
 	LogLevel    string `enum:"off,debug,info,warn,error" default:"off" help:"Show the services' logs on stderr: ${enum}."`
 }
 
-func (c *demoCommand) Run(ctx context.Context) error {
+func (c *demoCommand) Run(ctx context.Context) (err error) {
 	if c.Banks < 1 || c.Banks > 100 {
 		return errors.New("--banks takes 1 to 100")
 	}
@@ -78,7 +78,9 @@ func (c *demoCommand) Run(ctx context.Context) error {
 	if c.Exit {
 		return report(v, c.JSON)
 	}
-	c.stay(ctx, running, v)
+	if err := c.stay(ctx, running, v); err != nil {
+		return err
+	}
 	if c.JSON {
 		return report(v, true)
 	}
@@ -94,8 +96,8 @@ func (c *demoCommand) log() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 }
 
-// stay shows the verdict and where to look, until the demo is interrupted.
-func (c *demoCommand) stay(ctx context.Context, running *stack.Running, v verdict.Verdict) {
+// stay shows the verdict and where to look, until the demo is interrupted. That the stack ends before is an error.
+func (c *demoCommand) stay(ctx context.Context, running *stack.Running, v verdict.Verdict) error {
 	d := running.Plan.Description
 	out := os.Stdout
 	if c.JSON {
@@ -113,6 +115,8 @@ func (c *demoCommand) stay(ctx context.Context, running *stack.Running, v verdic
 	fmt.Fprintf(out, "  data        %s\n\n", d.DataDir)
 	select {
 	case <-ctx.Done():
+		return nil
 	case <-running.Done():
+		return errors.New("a service has ended")
 	}
 }
