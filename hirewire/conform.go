@@ -20,21 +20,27 @@ type conformCommand struct {
 	CAFile    string `name:"ca-file" placeholder:"FILE" help:"The authority that signed the receiver's certificate."`
 	EventType string `default:"webhook.test" help:"The type of the valid messages. webhook.test has no effect in a receiver that knows it."`
 	JSON      bool   `name:"json" help:"Print one JSON object for each check."`
+
+	secret webhook.Secret
 }
 
 var errNotConforming = errors.New("the receiver has defects")
 
-func (c *conformCommand) Run(ctx context.Context) error {
-	secret, err := webhook.ParseSecret(c.Secret)
-	if err != nil {
+// Validate is called by kong.
+func (c *conformCommand) Validate() (err error) {
+	if c.secret, err = webhook.ParseSecret(c.Secret); err != nil {
 		return fmt.Errorf("--secret: %w", err)
 	}
+	return nil
+}
+
+func (c *conformCommand) Run(ctx context.Context) error {
 	trust, err := pki.Trust(c.CAFile)
 	if err != nil {
 		return err
 	}
 	transport := &http.Transport{TLSClientConfig: trust, DisableCompression: true}
-	receiver := &conform.Receiver{URL: c.URL, Secret: secret, EventType: c.EventType, Client: conform.NewClient(transport)}
+	receiver := &conform.Receiver{URL: c.URL, Secret: c.secret, EventType: c.EventType, Client: conform.NewClient(transport)}
 	grades := map[conform.Grade]int{}
 	lines := json.NewEncoder(os.Stdout)
 	err = receiver.Run(ctx, func(f conform.Finding) {

@@ -25,13 +25,22 @@ type demoCommand struct {
 	LogLevel    string `enum:"off,debug,info,warn,error" default:"off" help:"Show the services' logs on stderr: ${enum}."`
 }
 
-func (c *demoCommand) Run(ctx context.Context) (err error) {
-	if c.Banks < 1 || c.Banks > 100 {
-		return errors.New("--banks takes 1 to 100")
-	}
+// Validate is called by kong.
+func (c *demoCommand) Validate() error {
 	if c.Employees < 0 {
 		return errors.New("--employees takes 0 or more")
 	}
+	return checkBanks(c.Banks)
+}
+
+func checkBanks(n int) error {
+	if n < 1 || n > 100 {
+		return errors.New("--banks takes 1 to 100")
+	}
+	return nil
+}
+
+func (c *demoCommand) Run(ctx context.Context) (err error) {
 	rows, closeRows, err := openRows(c.CSV, c.Employees)
 	if err != nil {
 		return err

@@ -25,10 +25,10 @@ type initCommand struct {
 // lifetime of the private authority and of all that it signs.
 const lifetime = 5 * 365 * 24 * time.Hour
 
+// Validate is called by kong.
+func (c *initCommand) Validate() error { return checkBanks(c.Banks) }
+
 func (c *initCommand) Run() error {
-	if c.Banks < 1 || c.Banks > 100 {
-		return errors.New("--banks takes 1 to 100")
-	}
 	done := filepath.Join(c.Dir, "client", "stack.json") // written last
 	if _, err := os.Stat(done); err == nil {
 		fmt.Println("nothing to do: " + done + " is there")

@@ -4,14 +4,18 @@ package main
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"hirewire.dev/platform/serve"
+	"hirewire.dev/platform/settings"
 )
 
 //go:embed testdata/employees.csv
@@ -28,6 +32,9 @@ type commands struct {
 	Run     runCommand     `cmd:"" hidden:"" help:"Run one service, configured by the environment."`
 }
 
+// exitInterrupted is what a shell reports of a program that Ctrl-C has ended.
+const exitInterrupted = 130
+
 func main() {
 	serve.Prepare()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -39,11 +46,15 @@ func main() {
 		kong.Name("hirewire"),
 		kong.Description("When an employee is added, every bank that registered a webhook opens an account: once, in order, whatever crashes in between."),
 		kong.ShortUsageOnError(),
+		kong.Exit(func(code int) { os.Exit(min(code, settings.ExitUsage)) }), // kong's own for bad usage is 80
 		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
 	kctx, err := parser.Parse(os.Args[1:])
 	parser.FatalIfErrorf(err)
-	if err := kctx.Run(); err != nil {
+	if err := kctx.Run(); ctx.Err() != nil && (errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled) {
+		fmt.Fprintln(os.Stderr, "hirewire: interrupted")
+		os.Exit(exitInterrupted)
+	} else if err != nil {
 		fmt.Fprintln(os.Stderr, "hirewire:", err)
 		os.Exit(1)
 	}

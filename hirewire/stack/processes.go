@@ -146,6 +146,9 @@ func awaitReady(ctx context.Context, s Service, caFile string, alive func() erro
 		}
 		select {
 		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return ctx.Err()
+			}
 			return fmt.Errorf("%s is not ready: %w", s.Name, last)
 		case <-tick.C:
 		}

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -39,6 +40,9 @@ func (c *Clients) awaitSubscription(ctx context.Context, name string) (string, e
 		}
 		select {
 		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return "", ctx.Err()
+			}
 			return "", fmt.Errorf("the subscription of %s does not become active: %s", name, state)
 		case <-tick.C:
 		}
