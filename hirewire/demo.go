@@ -14,15 +14,15 @@ import (
 
 // demoCommand shows the whole chain in one process.
 type demoCommand struct {
-	Employees   int    `default:"200" help:"How many sample employees to add, without --csv; 0: none."`
-	CSV         string `name:"csv" placeholder:"FILE" help:"Add the employees of this HR export instead. Columns, in any order: employee_number, given_name, family_name, email, hire_date (YYYY-MM-DD), country (ISO 3166), currency (ISO 4217), and if you like job_title, department."`
-	Banks       int    `default:"3" help:"How many banks, 1 to 100."`
-	Data        string `placeholder:"DIR" help:"Keep databases and keys here, to go on with later; without it they go when the demo ends."`
-	DatabaseURL string `placeholder:"postgres://…" help:"Use this PostgreSQL, with a schema for each service, instead of SQLite files."`
-	Exit        bool   `help:"End after the verdict, with status 0 only if nothing was lost or doubled."`
-	JSON        bool   `name:"json" help:"Make the last line of stdout the verdict as one JSON object."`
-	ReadyFile   string `placeholder:"PATH" help:"Once all is ready, write addresses and keys here, as one JSON object."`
-	LogLevel    string `enum:"off,debug,info,warn,error" default:"off" help:"Show the services' logs on stderr: ${enum}."`
+	Employees   int         `default:"200" help:"How many sample employees to add, without --csv; 0: none."`
+	CSV         string      `name:"csv" placeholder:"FILE" help:"Add the employees of this HR export instead. Columns, in any order: employee_number, given_name, family_name, email, hire_date (YYYY-MM-DD), country (ISO 3166), currency (ISO 4217), and if you like job_title, department."`
+	Banks       int         `default:"3" help:"How many banks, 1 to 100."`
+	Data        string      `placeholder:"DIR" help:"Keep databases and keys here, to go on with later; without it they go when the demo ends."`
+	DatabaseURL postgresURL `placeholder:"postgres://…" help:"Use this PostgreSQL, with a schema for each service, instead of SQLite files."`
+	Exit        bool        `help:"End after the verdict, with status 0 only if nothing was lost or doubled."`
+	JSON        bool        `name:"json" help:"Make the last line of stdout the verdict as one JSON object."`
+	ReadyFile   string      `placeholder:"PATH" help:"Once all is ready, write addresses and keys here, as one JSON object."`
+	LogLevel    string      `enum:"off,debug,info,warn,error" default:"off" help:"Show the services' logs on stderr: ${enum}."`
 }
 
 // Validate is called by kong.
@@ -55,7 +55,7 @@ func (c *demoCommand) Run(ctx context.Context) (err error) {
 	}
 	screen := newScreen(os.Stderr)
 	start := time.Now()
-	running, err := stack.Start(ctx, stack.Config{Dir: dir, Banks: c.Banks, DatabaseURL: c.DatabaseURL}, stack.Options{Log: c.log(), KeepSchemas: c.Data != ""})
+	running, err := stack.Start(ctx, stack.Config{Dir: dir, Banks: c.Banks, DatabaseURL: string(c.DatabaseURL)}, stack.Options{Log: c.log(), KeepSchemas: c.Data != ""})
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}

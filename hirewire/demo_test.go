@@ -40,7 +40,7 @@ func TestDemoFailsWhenItsStackDoesNotStopCleanly(t *testing.T) {
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- (&demoCommand{Banks: 1, DatabaseURL: database, ReadyFile: ready, LogLevel: "off"}).Run(ctx)
+		ended <- (&demoCommand{Banks: 1, DatabaseURL: postgresURL(database), ReadyFile: ready, LogLevel: "off"}).Run(ctx)
 	}()
 	for _, err := os.Stat(ready); err != nil; _, err = os.Stat(ready) {
 		select {

@@ -42,6 +42,12 @@ func TestBadUsageIsStatus2AndNamesWhatIsWrong(t *testing.T) {
 		"conform --url http://x":        "--secret",
 		"import":                        "--stack",
 		"conform --url x --secret hush": "--secret: ",
+
+		"demo --database-url mysql://u:hush@host/db":         "--database-url: must be postgres://",
+		"demo --database-url sqlite:hush.db":                 "--database-url: must be postgres://",
+		"demo --database-url postgres://u:hush@host:port/db": "--database-url: must be postgres://",
+		"bench --database-url postgres://u:hush%zz@host/db":  "--database-url: must be postgres://",
+		"bench --database-url host=h,password=hush,dbname=d": "--database-url: must be postgres://",
 	} {
 		t.Run(args, func(t *testing.T) {
 			var stderr bytes.Buffer
@@ -52,6 +58,19 @@ func TestBadUsageIsStatus2AndNamesWhatIsWrong(t *testing.T) {
 				t.Errorf("status %d, want 2 and %q:\n%s", status, want, stderr.String())
 			}
 		})
+	}
+}
+
+func TestADatabaseThatIsNotThereIsNamedWithoutUrlOrStatement(t *testing.T) {
+	for _, args := range [][]string{{"demo", "--exit"}, {"bench", "--only", "raw"}, {"bench", "--only", "chain"}} {
+		var stderr bytes.Buffer
+		cmd := tool(t, append(args, "--database-url", "postgres://nobody:hush@127.0.0.1:1/none?sslmode=disable")...)
+		cmd.Stderr = &stderr
+		_ = cmd.Run()
+		out := stderr.String()
+		if status := cmd.ProcessState.ExitCode(); status != 1 || !strings.Contains(out, "create the schemas: ") || strings.Contains(out, "hush") || strings.Contains(out, "SCHEMA") {
+			t.Errorf("%s: status %d\n%s", args, status, out)
+		}
 	}
 }
 

@@ -11,12 +11,18 @@ import (
 
 // CreateSchemas makes the plan's schemas where they are not there yet.
 func (plan *Plan) CreateSchemas(ctx context.Context, databaseURL string) error {
-	return plan.eachSchema(ctx, databaseURL, "CREATE SCHEMA IF NOT EXISTS %s")
+	if err := plan.eachSchema(ctx, databaseURL, "CREATE SCHEMA IF NOT EXISTS %s"); err != nil {
+		return fmt.Errorf("create the schemas: %w", err)
+	}
+	return nil
 }
 
 // DropSchemas removes the plan's schemas with all that is in them.
 func (plan *Plan) DropSchemas(ctx context.Context, databaseURL string) error {
-	return plan.eachSchema(ctx, databaseURL, "DROP SCHEMA IF EXISTS %s CASCADE")
+	if err := plan.eachSchema(ctx, databaseURL, "DROP SCHEMA IF EXISTS %s CASCADE"); err != nil {
+		return fmt.Errorf("drop the schemas: %w", err)
+	}
+	return nil
 }
 
 func (plan *Plan) eachSchema(ctx context.Context, databaseURL, format string) error {
@@ -31,9 +37,8 @@ func (plan *Plan) eachSchema(ctx context.Context, databaseURL, format string) er
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for _, schema := range plan.Schemas {
-		statement := fmt.Sprintf(format, pq.QuoteIdentifier(schema))
-		if _, err := db.ExecContext(ctx, statement); err != nil {
-			return fmt.Errorf("%s: %w", statement, err)
+		if _, err := db.ExecContext(ctx, fmt.Sprintf(format, pq.QuoteIdentifier(schema))); err != nil {
+			return err
 		}
 	}
 	return nil
