@@ -62,8 +62,9 @@ type Config struct {
 	// Lease is how long a crashed process keeps others from its events. Default
 	// 15 s.
 	Lease time.Duration
-	// HandlerTimeout bounds Prepare, and the transaction of a batch. Default
-	// 10 s.
+	// HandlerTimeout bounds Prepare, and the transaction of a batch; a batch is
+	// as small as it takes. Default 10 s, at most two thirds of Lease, so that
+	// who works does not lose it.
 	HandlerTimeout time.Duration
 	// CommitTimeout bounds the commit of arrivals. Default 5 s.
 	CommitTimeout time.Duration
@@ -104,6 +105,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("a limit of the inbox is negative")
 	case c.Retention != 0 && c.Retention < minRetention:
 		return c, errors.New("the retention is shorter than a sender may retry: at least 7 days")
+	case c.Lease != 0 && c.HandlerTimeout > c.Lease*2/3:
+		return c, errors.New("the handler's timeout is more than two thirds of the lease")
 	}
 	if c.Reader == nil {
 		c.Reader = c.DB
@@ -123,8 +126,8 @@ func (c Config) withDefaults() (Config, error) {
 	orDefault(&c.MaxQueuedBytes, 32<<20)
 	orDefault(&c.MaxWaiting, 4096)
 	orDefault(&c.MaxWaitingBytes, 64<<20)
-	orDefault(&c.Lease, 15*time.Second)
-	orDefault(&c.HandlerTimeout, 10*time.Second)
+	orDefault(&c.Lease, max(15*time.Second, c.HandlerTimeout*3/2))
+	orDefault(&c.HandlerTimeout, min(10*time.Second, c.Lease*2/3))
 	orDefault(&c.CommitTimeout, 5*time.Second)
 	orDefault(&c.Poll, time.Second)
 	orDefault(&c.Linger, 10*time.Millisecond)

@@ -51,6 +51,10 @@ func sqliteCode(err error) int {
 	return 0
 }
 
+// queryCanceled is PostgreSQL's SQLSTATE for a statement that took longer than
+// statement_timeout or its context.
+const queryCanceled = "57014"
+
 // lostRace reports whether a transaction was rolled back only because of
 // another one, so that it may be repeated at once.
 func lostRace(err error) bool {

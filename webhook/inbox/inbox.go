@@ -74,7 +74,7 @@ func New(config Config) (*Inbox, error) {
 	}
 	b.analyzeAt.Store(analyzeFirst)
 	for range config.Workers {
-		b.lanes = append(b.lanes, newLane())
+		b.lanes = append(b.lanes, newLane(config.MaxBatch))
 	}
 	return b, nil
 }
@@ -120,7 +120,7 @@ func (b *Inbox) leave(ctx context.Context) error {
 	defer cancel()
 	var rest []*item
 	for _, l := range b.lanes {
-		rest = append(rest, l.take(0)...)
+		rest = append(rest, l.takeAll()...)
 	}
 	if len(rest) > 0 {
 		if err := b.backend.giveBack(ctx, rest, now()); err != nil {

@@ -683,6 +683,9 @@ func TestNewRefuses(t *testing.T) {
 		},
 		"short retention": func(c *inbox.Config) { c.Retention = time.Hour },
 		"negative limit":  func(c *inbox.Config) { c.Lease = -1 },
+		"timeout that outlasts the lease": func(c *inbox.Config) {
+			c.Lease, c.HandlerTimeout = time.Second, time.Second
+		},
 	} {
 		c := config(db)
 		change(&c)

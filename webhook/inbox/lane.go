@@ -1,6 +1,10 @@
 package inbox
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
 
 // lane is the line of one worker. All events of a key are in the same lane, so
 // they stay in order.
@@ -10,9 +14,16 @@ type lane struct {
 	closed bool
 	// ready has an element when there may be something to take.
 	ready chan struct{}
+	// limit is how many events a batch may have, at most MaxBatch: fewer while
+	// the handler is slow.
+	limit atomic.Int64
 }
 
-func newLane() *lane { return &lane{ready: make(chan struct{}, 1)} }
+func newLane(limit int) *lane {
+	l := &lane{ready: make(chan struct{}, 1)}
+	l.limit.Store(int64(limit))
+	return l
+}
 
 func (l *lane) put(items ...*item) {
 	l.mu.Lock()
@@ -36,14 +47,28 @@ func (l *lane) signal() {
 	}
 }
 
-// take removes up to limit items from the front; 0 means all.
-func (l *lane) take(limit int) []*item {
+// take removes a batch from the front. What took too long before comes alone.
+func (l *lane) take() []*item {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := len(l.items)
-	if limit > 0 {
-		n = min(n, limit)
+	n := min(len(l.items), int(l.limit.Load()))
+	for i, it := range l.items[:n] {
+		if it.slow {
+			n = max(i, 1)
+			break
+		}
 	}
+	return l.cut(n)
+}
+
+// takeAll removes all items.
+func (l *lane) takeAll() []*item {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cut(len(l.items))
+}
+
+func (l *lane) cut(n int) []*item {
 	batch := l.items[:n:n]
 	l.items = l.items[n:]
 	if len(l.items) == 0 {
@@ -52,23 +77,20 @@ func (l *lane) take(limit int) []*item {
 	return batch
 }
 
-// takeKey removes all items of a key.
-func (l *lane) takeKey(key string) (of []*item) {
-	if key == "" {
-		return nil
-	}
+// takeIf removes all items that match.
+func (l *lane) takeIf(match func(*item) bool) (matching []*item) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	kept := make([]*item, 0, len(l.items))
 	for _, it := range l.items {
-		if it.event.Subject.Key == key {
-			of = append(of, it)
+		if match(it) {
+			matching = append(matching, it)
 		} else {
 			kept = append(kept, it)
 		}
 	}
 	l.items = kept
-	return of
+	return matching
 }
 
 // state reports how many are in the lane, and whether no more will come.
@@ -78,12 +100,44 @@ func (l *lane) state() (n int, closed bool) {
 	return len(l.items), l.closed
 }
 
+// pace sets the limit after a batch, so that the next one takes about a slice
+// of time: less when this one took more, twice as much when it was full and
+// took less than half of it.
+func (b *Inbox) pace(l *lane, batch int, prepared, applied time.Duration, tooSlow bool) {
+	n, limit, slice := int64(batch), l.limit.Load(), b.config.Lease/turns
+	switch {
+	case applied > slice:
+		limit = n * int64(slice) / int64(applied)
+	case n >= limit && prepared+applied < slice/2:
+		limit *= 2
+	}
+	if tooSlow {
+		limit = min(limit, n/2)
+	}
+	l.limit.Store(min(max(limit, 1), int64(b.config.MaxBatch)))
+}
+
+// turns is how many batches fit into a lease: so many that those in line come
+// to their turn while most of their lease is left.
+const turns = 32
+
+// room is how many items may be in memory: fewer while the handler is slow,
+// since the rest would wait for longer than a lease.
+func (b *Inbox) room() int64 {
+	var limits int64
+	for _, l := range b.lanes {
+		limits += l.limit.Load()
+	}
+	most, lanes := int64(b.config.MaxQueued), int64(len(b.lanes))
+	return min(most, max(lanes, most*limits/(lanes*int64(b.config.MaxBatch))))
+}
+
 // reserve takes room for up to n items in memory and returns how much it got.
 func (b *Inbox) reserve(n int) int {
 	if !b.hasRoom() {
 		return 0
 	}
-	limit := int64(b.config.MaxQueued)
+	limit := b.room()
 	for {
 		have := b.queued.Load()
 		got := min(int64(n), limit-have)
@@ -97,13 +151,13 @@ func (b *Inbox) reserve(n int) int {
 }
 
 func (b *Inbox) hasRoom() bool {
-	return b.queued.Load() < int64(b.config.MaxQueued) && b.held.Load() < b.config.MaxQueuedBytes
+	return b.queued.Load() < b.room() && b.held.Load() < b.config.MaxQueuedBytes
 }
 
 // release gives room for n items back, and wakes a claimer that waits for it.
 func (b *Inbox) release(n int) {
 	b.queued.Add(int64(-n))
-	if b.hungry.Load() && b.queued.Load() <= int64(b.config.MaxQueued)/2 && b.hasRoom() && b.hungry.CompareAndSwap(true, false) {
+	if b.hungry.Load() && b.queued.Load() <= b.room()/2 && b.hasRoom() && b.hungry.CompareAndSwap(true, false) {
 		b.nudge()
 	}
 }

@@ -62,7 +62,7 @@ func newPostgres(db *sql.DB) *postgres {
 			UPDATE inbox_events e SET lease = $3, due_at = $4
 			FROM due
 			WHERE e.seq = due.seq AND e.status IN ('PENDING', 'FAILED') AND e.due_at <= $1
-			RETURNING e.seq, e.id, e.ordering_key, e.version, e.attempts, e.strikes, e.traceparent, e.sent_at, e.received_at, e.body`),
+			RETURNING e.seq, e.id, e.ordering_key, e.version, e.attempts, e.strikes, e.last_error = '` + tookTooLong + `', e.traceparent, e.sent_at, e.received_at, e.body`),
 		finishing: prepare(`
 			UPDATE inbox_events e
 			SET status = r.status, outcome = r.outcome, reference = r.reference, attempts = e.attempts + 1,

@@ -56,6 +56,7 @@ type item struct {
 	strikes  int
 	claimed  bool // from the table, not from an arrival
 	event    *Event
+	slow     bool  // the last try took too long
 	broken   error // why the body cannot be understood
 	attempts int   // tries before this one
 }
@@ -229,7 +230,8 @@ func (ts timestamp) Scan(value any) error {
 }
 
 // claimColumns is what scanItem reads, in its order.
-const claimColumns = `seq, id, ordering_key, version, attempts, strikes, traceparent, sent_at, received_at, body`
+const claimColumns = `seq, id, ordering_key, version, attempts, strikes, last_error = '` + tookTooLong + `',
+	traceparent, sent_at, received_at, body`
 
 func scanItem(rows *sql.Rows) (*item, error) {
 	var id, traceparent string
@@ -237,7 +239,7 @@ func scanItem(rows *sql.Rows) (*item, error) {
 	var sent, received time.Time
 	it := &item{claimed: true}
 	var subject Subject
-	if err := rows.Scan(&it.seq, &id, &subject.Key, &subject.Version, &it.attempts, &it.strikes, &traceparent,
+	if err := rows.Scan(&it.seq, &id, &subject.Key, &subject.Version, &it.attempts, &it.strikes, &it.slow, &traceparent,
 		timestamp{&sent}, timestamp{&received}, &body); err != nil {
 		return nil, err
 	}

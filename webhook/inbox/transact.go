@@ -12,6 +12,12 @@ import (
 // they are in the table, and somebody claims them when their leases end.
 var errLeft = errors.New("left to the end of the lease")
 
+// errSlow: the handler did not end in time, or not in that of the database. Its
+// text stays with the message and tells the next claim, see claimColumns.
+var errSlow = errors.New(tookTooLong)
+
+const tookTooLong = "took too long"
+
 // transact runs the handler and the marking of its events in one transaction.
 // It returns nil when that is committed; errFenced when some item is no longer
 // ours or not first in its line; errLeft; or the error of the handler. Races
@@ -69,18 +75,12 @@ func (r *run) transactOnce(ctx context.Context, items []*item) error {
 		return &outageError{fmt.Errorf("begin: %w", err)}
 	}
 	defer tx.Rollback() // after Commit it does nothing
-	if err := r.handle(ctx, tx, items); err != nil {
-		return err
-	}
-	n, err := r.b.backend.finish(ctx, tx, items, now())
-	if err != nil {
-		if badRow(err) || ctx.Err() != nil {
-			return fmt.Errorf("mark as processed: %w", err)
+	if err := r.handleAndMark(ctx, tx, items); err != nil {
+		decided := len(items) == 1 && (errors.Is(err, ErrPoison) || errors.Is(err, ErrTransient))
+		if (ctx.Err() != nil || sqlState(err) == queryCanceled) && !decided {
+			return errSlow
 		}
-		return &outageError{fmt.Errorf("mark as processed: %w", err)}
-	}
-	if n != len(items) {
-		return errFenced
+		return err
 	}
 	if err := tx.Commit(); err != nil {
 		// Whether it happened is unknown. Trying again finds out: if it did, the
@@ -89,6 +89,23 @@ func (r *run) transactOnce(ctx context.Context, items []*item) error {
 			return fmt.Errorf("commit: %w", err)
 		}
 		return &outageError{fmt.Errorf("commit: %w", err)}
+	}
+	return nil
+}
+
+func (r *run) handleAndMark(ctx context.Context, tx *sql.Tx, items []*item) error {
+	if err := r.handle(ctx, tx, items); err != nil {
+		return err
+	}
+	n, err := r.b.backend.finish(ctx, tx, items, now())
+	if err != nil {
+		if badRow(err) {
+			return fmt.Errorf("mark as processed: %w", err)
+		}
+		return &outageError{fmt.Errorf("mark as processed: %w", err)}
+	}
+	if n != len(items) {
+		return errFenced
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ func (b *Inbox) work(ctx context.Context, l *lane) {
 		if busy {
 			b.gatherWork(ctx, l)
 		}
-		batch := l.take(b.config.MaxBatch)
+		batch := l.take()
 		if len(batch) == 0 {
 			busy = false
 			if n, closed := l.state(); closed && n == 0 {
@@ -40,7 +40,7 @@ func (b *Inbox) gatherWork(ctx context.Context, l *lane) {
 	timer := time.NewTimer(b.config.Linger)
 	defer timer.Stop()
 	for {
-		if n, closed := l.state(); n == 0 || n >= b.config.MaxBatch/2 || closed {
+		if n, closed := l.state(); n == 0 || n >= int(l.limit.Load()/2) || closed {
 			return
 		}
 		select {
@@ -64,8 +64,13 @@ func (b *Inbox) apply(ctx context.Context, l *lane, batch []*item) {
 	}
 	run.left(batch)
 	batch = run.dropStale(batch)
+	n, began := len(batch), time.Now()
 	batch = run.sortOut(ctx, batch)
+	prepared := time.Now()
 	run.apply(ctx, batch)
+	if n > 0 {
+		b.pace(l, n, prepared.Sub(began), time.Since(prepared), run.tooSlow)
+	}
 	run.finish(ctx)
 	// Behind a claimed row there may be others of its key, which only a claim
 	// finds.
@@ -84,6 +89,8 @@ type run struct {
 	back  []*item
 	again bool
 	count int // items that left the lane
+	// tooSlow: the batch was more than fits into HandlerTimeout.
+	tooSlow bool
 }
 
 // left notes that items have left the lane for good.
@@ -94,17 +101,33 @@ func (r *run) left(items []*item) {
 	}
 }
 
-// dropStale leaves out what has waited so long that its lease may end before
-// the work does. Somebody claims it then.
+// dropStale gives back what has waited so long that its lease may end before
+// the work does: whoever claims it has a whole lease for it.
 func (r *run) dropStale(batch []*item) []*item {
-	limit := now().Add(r.b.config.Lease / 4)
+	at, lost := now(), 0
+	limit := at.Add(r.b.config.Lease * 3 / 4)
+	stale := func(it *item) bool {
+		if it.until.Before(at) {
+			lost++
+		}
+		if it.until.Before(limit) {
+			r.mark(it.event.Subject.Key)
+			return true
+		}
+		return r.held[it.event.Subject.Key]
+	}
 	kept := batch[:0]
 	for _, it := range batch {
-		if !it.until.Before(limit) {
+		if stale(it) {
+			r.back = append(r.back, it)
+		} else {
 			kept = append(kept, it)
 		}
 	}
-	if lost := len(batch) - len(kept); lost > 0 {
+	if len(r.back) > 0 {
+		r.backFromLane(stale)
+	}
+	if lost > 0 {
 		r.b.config.Observe(Observation{What: LeaseLost, Count: lost})
 	}
 	return kept
@@ -132,6 +155,8 @@ func (r *run) sortOut(ctx context.Context, batch []*item) []*item {
 			r.back = append(r.back, it)
 		case it.event.failure != nil:
 			r.fail(ctx, it, it.event.failure)
+		case r.tooSlow && len(batch) > 1:
+			r.putBack(it)
 		default:
 			kept = append(kept, it)
 		}
@@ -148,6 +173,7 @@ func (r *run) prepare(ctx context.Context, events []*Event) {
 		r.b.config.Prepare(ctx, events)
 		return nil
 	})
+	r.tooSlow = r.tooSlow || ctx.Err() != nil
 	switch {
 	case err == nil:
 	case len(events) == 1:
@@ -174,14 +200,19 @@ func (r *run) apply(ctx context.Context, items []*item) {
 	case errors.Is(err, errLeft) && ctx.Err() != nil:
 		r.back = append(r.back, items...)
 	case errors.Is(err, errLeft):
+	case errors.Is(err, errSlow) && len(items) > 1:
+		// Too little may be left of the leases for the halves.
+		r.tooSlow = true
+		for _, it := range items {
+			r.putBack(it)
+		}
 	case len(items) > 1:
 		half := len(items) / 2
 		r.apply(ctx, items[:half])
 		r.apply(ctx, items[half:])
 	case errors.Is(err, errFenced):
 		r.b.config.Observe(Observation{What: LeaseLost, Count: 1, ID: items[0].event.ID})
-		r.hold(items[0])
-		r.back = append(r.back, items[0])
+		r.putBack(items[0])
 	default:
 		r.fail(ctx, items[0], err)
 	}
@@ -202,20 +233,34 @@ func (r *run) withoutHeld(items []*item) []*item {
 	return kept
 }
 
+// putBack gives an item back, and what must wait for it.
+func (r *run) putBack(it *item) {
+	r.hold(it)
+	r.back = append(r.back, it)
+}
+
 // hold keeps later events of the key from overtaking: those of this batch, and
 // those already in line behind it.
 func (r *run) hold(it *item) {
-	key := it.event.Subject.Key
-	if key == "" {
-		return
+	if key := it.event.Subject.Key; key != "" {
+		r.mark(key)
+		r.backFromLane(func(it *item) bool { return it.event.Subject.Key == key })
 	}
+}
+
+func (r *run) mark(key string) {
 	if r.held == nil {
 		r.held = map[string]bool{}
 	}
-	r.held[key] = true
-	behind := r.lane.takeKey(key)
-	r.left(behind)
-	r.back = append(r.back, behind...)
+	if key != "" {
+		r.held[key] = true
+	}
+}
+
+func (r *run) backFromLane(match func(*item) bool) {
+	items := r.lane.takeIf(match)
+	r.left(items)
+	r.back = append(r.back, items...)
 }
 
 func (r *run) done(items []*item) {
