@@ -53,7 +53,7 @@ var (
 
 // nextInLine makes due what waits behind a delivery that has ended; also what is due already, since a claim may be about to
 // put it off.
-const nextInLine = `UPDATE deliveries SET due_at = $4 WHERE lease = 0 AND attempts = 0 AND id = (
+const nextInLine = `UPDATE deliveries SET due_at = $4 WHERE lease = 0 AND attempts = base AND id = (
 	SELECT id FROM deliveries WHERE subscription_id = $1 AND employee_id = $2 AND position > $3 ORDER BY position LIMIT 1)`
 
 func (f *finishing) inTx(ctx context.Context) error {

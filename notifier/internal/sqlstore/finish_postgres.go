@@ -45,7 +45,7 @@ WITH del AS (
 		WHERE n.subscription_id = del.subscription_id AND n.employee_id = del.employee_id AND n.position > del.position
 		ORDER BY n.position LIMIT 1
 	) n
-	WHERE del.ordered AND d.id BETWEEN n.id AND n.id AND d.lease < 1 AND d.attempts = 0
+	WHERE del.ordered AND d.id BETWEEN n.id AND n.id AND d.lease < 1 AND d.attempts = d.base
 	RETURNING d.subscription_id
 )
 SELECT count(*), CASE WHEN count(*) < cardinality($1) THEN array_agg(id) END, ARRAY(SELECT DISTINCT subscription_id FROM wake) FROM del`

@@ -151,6 +151,25 @@ func finishWakes(f *fixture) {
 	}
 }
 
+// finishWakesAgain: what was taken up again waits in line as what is new does, though it has been tried.
+func finishWakesAgain(f *fixture) {
+	b := one(subA, newEvent("emp_1"), newEvent("emp_1"), newEvent("emp_1"))
+	b.Token = 0
+	f.publish(b)
+	f.dueNow()
+	if _, err := f.db.ExecContext(f.Context(), `UPDATE deliveries SET attempts = 2, base = 2`); err != nil {
+		f.Fatal(err)
+	}
+	want := delivery.Want{SubscriptionID: subA, Room: 10, Ordered: true}
+	for i := range b.Deliveries {
+		ids, claimed, _ := f.claim(token, want)
+		if !slices.Equal(ids, []string{b.Deliveries[i].ID}) {
+			f.Fatalf("claimed %v, want number %d of its line", ids, i)
+		}
+		f.finish(end(claimed[0], delivery.Delivered, 0))
+	}
+}
+
 func release(f *fixture) {
 	b := one(subA, newEvent("emp_1"), newEvent("emp_2"))
 	f.publish(b)

@@ -50,6 +50,7 @@ func Run(t *testing.T, open func(t *testing.T) (s Store, db *sqldb.DB, again fun
 		{"finish/a retry waits", finishRetries},
 		{"finish/a lost lease changes nothing", finishLost},
 		{"finish/wakes the next in line", finishWakes},
+		{"finish/wakes what was taken up again", finishWakesAgain},
 		{"claim/takes what is due, and as much as there is room", claimDue},
 		{"claim/takes the first in line", claimLines},
 		{"claim/no row twice", claimRace},
