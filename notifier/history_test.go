@@ -2,6 +2,7 @@ package notifier_test
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"hirewire.dev/platform/id"
 	notifierv1 "hirewire.dev/proto/notifier/v1"
+	"hirewire.dev/webhook"
 )
 
 // deliveries lists all that the request asks for.
@@ -238,5 +240,44 @@ func TestEraseEmployee(t *testing.T) {
 		if code != 200 || strings.Contains(fmt.Sprint(answer), "2") {
 			t.Errorf("again, over REST: %d %v", code, answer)
 		}
+	})
+}
+
+// What is queued in memory is not sent once EraseEmployee has answered; what is under way then may end, and is recorded.
+func TestEraseEmployeeWhileQueued(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, url string) {
+		n := start(t, config(t, url))
+		pub, own, admin := n.as(t, "publisher"), n.as(t, "bank-a"), n.as(t, "admin")
+		b := newBank(t)
+		own.subscribe(t, b, func(s *notifierv1.Subscription) { s.MaxInFlight = 1 })
+		asked, goOn := make(chan struct{}, 10), make(chan struct{})
+		answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked <- struct{}{}
+			<-goOn
+			b.ServeHTTP(w, r)
+		})
+		b.answer.Store(&answer)
+		for _, employee := range []string{"emp_under_way", "emp_queued", "emp_stays"} {
+			pub.publish(t, fact(t, employee, 1, nil))
+		}
+		<-asked
+		for _, employee := range []string{"emp_under_way", "emp_queued"} {
+			if _, err := admin.EraseEmployee(t.Context(), &notifierv1.EraseEmployeeRequest{EmployeeId: employee}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		close(goOn)
+		eventually(t, "what stays is sent", 10*time.Second, func() bool {
+			return slices.ContainsFunc(b.seen(), func(e webhook.Event) bool { return strings.Contains(string(e.Data), "emp_stays") })
+		})
+		for _, e := range b.seen() {
+			if strings.Contains(string(e.Data), "emp_queued") {
+				t.Errorf("sent after it was erased: %s", e.Data)
+			}
+		}
+		eventually(t, "the attempt under way", 5*time.Second, func() bool {
+			list := own.deliveries(t, &notifierv1.ListDeliveriesRequest{EmployeeId: "emp_under_way"})
+			return len(list) == 1 && list[0].GetStatus() == notifierv1.Delivery_CANCELLED && list[0].GetAttemptCount() == 1
+		})
 	})
 }

@@ -1,9 +1,14 @@
 package notifier
 
 import (
+	"context"
+
 	"hirewire.dev/notifier/internal/access"
+	"hirewire.dev/notifier/internal/audit"
+	"hirewire.dev/notifier/internal/delivery"
 	"hirewire.dev/notifier/internal/filter"
 	"hirewire.dev/notifier/internal/grpcapi"
+	"hirewire.dev/notifier/internal/history"
 	"hirewire.dev/notifier/internal/listen"
 	"hirewire.dev/notifier/internal/replay"
 	"hirewire.dev/notifier/internal/retention"
@@ -42,8 +47,23 @@ func (s *Service) newPast(store *sqlstore.Store, a *admin) *past {
 func (p *past) events(s *Service, e *engine) *grpcapi.Events {
 	conflicts := newCounter(s.metrics, "notifier_event_conflicts_total", "Calls that published an event under an id that is known with other content.")
 	return grpcapi.NewEvents(grpcapi.EventsConfig{
-		Publisher: e.publisher, History: p.store, Snapshots: p.admin.catalog, Now: access.Now, Retention: s.cfg.Retention, Conflict: conflicts.Inc,
+		Publisher: e.publisher, History: eraser{p.store, e.dispatcher}, Snapshots: p.admin.catalog, Now: access.Now, Retention: s.cfg.Retention, Conflict: conflicts.Inc,
 	})
+}
+
+// eraser has the dispatcher drop what it holds of an employee before it says that their data is gone.
+type eraser struct {
+	*sqlstore.Store
+	dispatcher *delivery.Dispatcher
+}
+
+// Erase implements history.Store.
+func (e eraser) Erase(ctx context.Context, employeeID string, entry audit.Entry) (history.Erased, error) {
+	erased, err := e.Store.Erase(ctx, employeeID, entry)
+	if err != nil {
+		return erased, err
+	}
+	return erased, e.dispatcher.DropErased(ctx)
 }
 
 func (p *past) deliveries(e *engine) *grpcapi.Deliveries {

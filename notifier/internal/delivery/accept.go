@@ -81,7 +81,7 @@ func (d *Dispatcher) Accept(token int64, places []Places, leased []Leased, waiti
 	d.held += len(leased)
 	for i := range leased {
 		l := d.lanes[leased[i].SubscriptionID]
-		if l == nil || d.stopping || !l.open() {
+		if l == nil || d.stopping || !l.open() || d.erasures.has(&leased[i]) {
 			d.ends.release(Released{ID: leased[i].ID, Token: token})
 			continue
 		}

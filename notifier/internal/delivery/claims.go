@@ -136,7 +136,7 @@ func (d *Dispatcher) takeClaimed(token int64, claimed []Leased, fullOf []string,
 		switch {
 		case item.Event == nil: // its payload is gone: there is nothing to send
 			d.ends.add(Finished{Leased: item, Status: Cancelled, Ordered: l != nil && l.target != nil && ordered(l.target)}, false)
-		case l == nil || d.stopping || !l.open():
+		case l == nil || d.stopping || !l.open() || d.erasures.has(&item):
 			d.ends.release(Released{ID: item.ID, Token: item.Token})
 		default:
 			l.backlog.push(item)

@@ -78,6 +78,7 @@ type Dispatcher struct {
 	workers  workers
 	timers   timers
 	gone     []*subscription.Target // to be reported
+	erasures erasures
 
 	claimSoon, timerSoon, goneSoon chan struct{} // each with room for one
 }
@@ -92,6 +93,7 @@ func New(conf Config, store Store, sender Sender, snapshots Snapshots, health He
 	}
 	d.lease.init(conf.LeaseTTL)
 	d.ends.init()
+	d.erasures.recent = map[string]erasure{}
 	return d
 }
 

@@ -236,6 +236,46 @@ func TestPayloadGone(t *testing.T) {
 	})
 }
 
+// TestErased: once an erasure is known, nothing of it begins, though it was queued, or stored before and handed over after.
+func TestErased(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		learn func(*rig)
+	}{
+		{"here", func(r *rig) {
+			if err := r.DropErased(r.Context()); err != nil {
+				r.Error(err)
+			}
+		}},
+		{"announced", func(r *rig) { r.Recount(); synctest.Wait() }},
+		{"found", func(*rig) { time.Sleep(2 * time.Second) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := target("a")
+				a.MaxInFlight = 1
+				var sent []string
+				r := start(t, delivery.Config{}, func(ctx context.Context, q delivery.Request) delivery.Attempt {
+					sent = append(sent, q.DeliveryID)
+					sleep(ctx, 3*time.Second)
+					return answer(200)
+				}, a)
+				r.publish(a, "emp_1", "emp_gone", "emp_2")
+				r.store.erase("emp_gone", 4)
+				c.learn(r)
+				r.publish(a, "emp_gone", "emp_gone") // one from before, one from after
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				r.store.mu.Lock()
+				defer r.store.mu.Unlock()
+				if want := []string{"dlv_000001", "dlv_000003", "dlv_000005"}; !slices.Equal(sent, want) {
+					t.Errorf("sent %v, want %v", sent, want)
+				}
+			})
+		})
+	}
+}
+
 // TestPanic: what makes the sender panic fails its own attempts only.
 func TestPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -32,6 +32,7 @@ type fakeStore struct {
 	claims   int
 	replicas int
 	refuse   string // the id of a delivery whose end is never taken
+	erasures []delivery.Erasure
 }
 
 type fakeRow struct {
@@ -225,6 +226,30 @@ func (s *fakeStore) Release(_ context.Context, batch []delivery.Released) error 
 		}
 	}
 	return nil
+}
+
+func (s *fakeStore) Erasures(_ context.Context, after int64) (list []delivery.Erasure, err error) {
+	end, err := s.begin("erasures")
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	for _, e := range s.erasures {
+		if e.Number > after {
+			list = append(list, e)
+		}
+	}
+	return list, nil
+}
+
+// erase cancels what is pending of an employee up to a position, and says so.
+func (s *fakeStore) erase(employee string, position int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, rows := range s.rows {
+		maps.DeleteFunc(rows, func(_ string, r *fakeRow) bool { return r.EmployeeID == employee && r.Position <= position })
+	}
+	s.erasures = append(s.erasures, delivery.Erasure{Number: int64(len(s.erasures)) + 1, EmployeeID: employee, Position: position})
 }
 
 // status counts the rows by where they stand.

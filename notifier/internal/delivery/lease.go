@@ -142,7 +142,7 @@ func (l *lease) renew(at time.Time) {
 // statementTimeout bounds each of the dispatcher's calls of the store.
 const statementTimeout = 10 * time.Second
 
-// keepLease enters, renews, and takes over from replicas that have died, until ctx ends.
+// keepLease enters, renews, drops what was erased, and takes over from replicas that have died, until ctx ends.
 func (d *Dispatcher) keepLease(ctx context.Context) {
 	every := d.conf.LeaseTTL / 5
 	timer := time.NewTimer(0)
@@ -166,7 +166,8 @@ func (d *Dispatcher) keepLease(ctx context.Context) {
 	}
 }
 
-// Recount says that a replica may have come or gone, and with it the share of the rates that is this one's. It never blocks.
+// Recount says that a replica may have come or gone, and with it the share of the rates that is this one's, or that something
+// may have been erased. It never blocks.
 func (d *Dispatcher) Recount() { poke(d.lease.soon) }
 
 // newHolder makes a holder that no other process has.
@@ -204,6 +205,9 @@ func (d *Dispatcher) tendLease(ctx context.Context) error {
 			poke(d.lease.soon)
 		}
 	}
+	if err := d.DropErased(ctx); err != nil {
+		return err
+	}
 	for _, holder := range done {
 		if _, err := d.store.Leave(ctx, holder); err != nil {
 			return err
@@ -237,17 +241,23 @@ func (d *Dispatcher) leave(ctx context.Context) {
 func (d *Dispatcher) dropLost(holder int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.held -= len(d.unqueue(func(item *Leased) bool { return Holder(item.Token) == holder }))
+}
+
+// unqueue takes out of the queues what is to go. The lock is held.
+func (d *Dispatcher) unqueue(goes func(*Leased) bool) (gone []Leased) {
 	for _, l := range d.lanes {
 		for _, q := range []*fifo[Leased]{&l.fresh, &l.backlog} {
 			for _, item := range q.drain() {
-				if Holder(item.Token) == holder {
-					d.held--
+				if goes(&item) {
+					gone = append(gone, item)
 				} else {
 					q.push(item)
 				}
 			}
 		}
 	}
+	return gone
 }
 
 func (d *Dispatcher) isStopping() bool {

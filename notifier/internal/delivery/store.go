@@ -46,6 +46,13 @@ type Released struct {
 	Wait time.Duration
 }
 
+// Erasure says that an employee's data was removed from the events up to a position: what is held of them must not be sent.
+type Erasure struct {
+	Number     int64 // grows with each
+	EmployeeID string
+	Position   int64
+}
+
 // ErrRefused says that a store refuses what it was given, and always will.
 var ErrRefused = errors.New("refused by the store")
 
@@ -82,11 +89,14 @@ type Store interface {
 	// Claim leases what is due and not leased, the longest due first; nothing when the token's holder is not known. more lists
 	// the subscriptions that may have more due than there was room for.
 	Claim(ctx context.Context, token int64, wants []Want) (claimed []Leased, more []string, err error)
-	// Finish stores how attempts ended. held says for each whether its lease still held: if not, nothing was stored.
+	// Finish stores how attempts ended. held says for each whether its lease still held: if not, nothing was stored, but for
+	// the attempt of what was cancelled meanwhile.
 	// What waits in line behind what has ended becomes due; woken are the subscriptions of which something did.
 	//
 	// Errors: ErrRefused when the store will never take the batch.
 	Finish(ctx context.Context, batch []Finished) (held []bool, woken []string, err error)
 	// Release gives leases back.
 	Release(ctx context.Context, batch []Released) error
+	// Erasures are the recent ones with a number above after, by number.
+	Erasures(ctx context.Context, after int64) ([]Erasure, error)
 }

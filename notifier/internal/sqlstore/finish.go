@@ -26,6 +26,9 @@ func (s *Store) Finish(ctx context.Context, batch []delivery.Finished) (held []b
 	} else {
 		err = f.inTx(ctx)
 	}
+	if err == nil && slices.Contains(f.held, false) {
+		err = f.recordLate(ctx)
+	}
 	return f.held, f.woken, wrap("finish deliveries", err)
 }
 
@@ -229,6 +232,28 @@ func (f *finishing) retry(ctx context.Context, tx *sqldb.Tx) error {
 		return append(append(args, d.ID, d.Attempt.Number), attemptArgs(&d.Attempt)...)
 	})
 	return err
+}
+
+// addLate takes only what says nothing of the content: the delivery may have been cancelled for it.
+var addLate = statement(`UPDATE finished_deliveries SET attempts = r.column2, started_at = r.column3, duration_us = r.column4, status_code = r.column5, outcome = r.column6
+	FROM (VALUES %s) AS r WHERE finished_deliveries.id = r.column1 AND status = 'CANCELLED' AND attempts < r.column2`,
+	6, "text", "integer", "timestamptz", "bigint", "integer", "text")
+
+// recordLate records the attempts that were under way when their deliveries were cancelled.
+func (f *finishing) recordLate(ctx context.Context) error {
+	var late []int
+	for i := range f.batch {
+		if !f.held[i] && f.batch[i].Attempt.Number > 0 {
+			late = append(late, i)
+		}
+	}
+	return f.db.InTx(ctx, func(tx *sqldb.Tx) error {
+		_, err := f.exec(ctx, tx, addLate, len(late), func(args []any, i int) []any {
+			d := &f.batch[late[i]]
+			return append(append(args, d.ID, d.Attempt.Number), attemptArgs(&d.Attempt)[:4]...)
+		})
+		return err
+	})
 }
 
 func attempts(d *delivery.Finished) int { return max(d.Attempts, d.Attempt.Number) }

@@ -329,3 +329,53 @@ func TestEraseEmployee(t *testing.T) {
 		}
 	})
 }
+
+// What was under way when it was erased is recorded, but for what the receiver answered; and the erasure can be found.
+func TestEraseWhileUnderWay(t *testing.T) {
+	eachEngine(t, func(t *testing.T, s opened) {
+		sub := s.subscribe(t, "bank-a")
+		s.publish(t, []string{sub}, employeeEvent("emp_1", 1), employeeEvent("emp_2", 1), employeeEvent("emp_stays", 1))
+		for i, status := range []delivery.Status{delivery.Delivered, delivery.Pending} {
+			employee := fmt.Sprintf("emp_%d", i+1)
+			var before, after []delivery.Erasure
+			var err error
+			if before, err = s.Erasures(t.Context(), 0); err != nil || len(before) != i {
+				t.Fatal(before, err)
+			}
+			const holder = 78 << 32
+			if err := s.Enter(t.Context(), "test", holder); err != nil {
+				t.Fatal(err)
+			}
+			claimed, _, err := s.Claim(t.Context(), holder+int64(i)+1, []delivery.Want{{SubscriptionID: sub, Room: 1, Ordered: true}})
+			if err != nil || len(claimed) != 1 || claimed[0].EmployeeID != employee {
+				t.Fatal(claimed, err)
+			}
+			if _, err := s.Erase(t.Context(), employee, entry(employee)); err != nil {
+				t.Fatal(err)
+			}
+			end := delivery.Finished{Leased: claimed[0], Attempt: delivery.Attempt{
+				Number: 1, StartedAt: now(), Duration: time.Second, StatusCode: 207, Outcome: delivery.OutcomeDelivered, Error: "Zoë", Snippet: "Zoë",
+			}, Status: status, Ordered: true}
+			for range 2 {
+				if held, _, err := s.Finish(t.Context(), []delivery.Finished{end}); err != nil || held[0] {
+					t.Fatal(held, err)
+				}
+			}
+			d, attempts, err := s.Delivery(t.Context(), claimed[0].ID, nil)
+			if err != nil || d.Status != delivery.Cancelled || d.Attempts != 1 {
+				t.Errorf("%+v, %v", d, err)
+			}
+			want := []delivery.Attempt{{Number: 1, StartedAt: end.Attempt.StartedAt, Duration: time.Second, StatusCode: 207, Outcome: delivery.OutcomeDelivered}}
+			if diff := cmp.Diff(want, attempts); diff != "" {
+				t.Errorf("attempts (-want +got):\n%s", diff)
+			}
+			if after, err = s.Erasures(t.Context(), 0); err != nil || len(after) != i+1 || after[i].EmployeeID != employee || after[i].Position != claimed[0].Position {
+				t.Fatal(after, err)
+			}
+			if newer, err := s.Erasures(t.Context(), after[i].Number); err != nil || len(newer) != 0 {
+				t.Error(newer, err)
+			}
+		}
+		s.balance(t, sub, history.Balance{FannedOut: 3, Pending: 1, Cancelled: 2})
+	})
+}

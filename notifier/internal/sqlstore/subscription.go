@@ -19,7 +19,7 @@ var (
 	_ subscription.Feed  = (*Store)(nil)
 )
 
-// newChange begins a change of a subscription or an API key, and numbers it. The lock that it takes puts such changes one after
+// newChange begins a change of a subscription or an API key, or an erasure, and numbers it. The lock that it takes puts such changes one after
 // the other, so it comes first in each.
 func newChange(ctx context.Context, tx *sqldb.Tx) (number int64, err error) {
 	if err = tx.GetContext(ctx, &number, `UPDATE changes SET number = number + 1 WHERE id = 1 RETURNING number`); err != nil {
@@ -41,8 +41,8 @@ func announce(ctx context.Context, tx *sqldb.Tx) error {
 
 const changesChannel = "notifier_changes"
 
-// ListenForChanges calls wake when a replica has changed a subscription or an API key, or has come or gone, until ctx ends. It
-// may miss some, and call too often. Wake must not block.
+// ListenForChanges calls wake when a replica has changed a subscription or an API key, has erased, or has come or gone, until
+// ctx ends. It may miss some, and call too often. Wake must not block.
 func (s *Store) ListenForChanges(ctx context.Context, wake func()) error {
 	return s.db.Listen(ctx, changesChannel, func(string) { wake() })
 }
