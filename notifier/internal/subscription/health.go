@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -25,8 +26,14 @@ type Health struct {
 
 	mu   sync.Mutex
 	seen map[string]bool // whether there was a delivery since the last look
-	// runs are since when there have been nothing but failures here; only look uses it.
-	runs map[string]time.Time
+	// runs are those of failures that are not written down yet; only look uses it.
+	runs map[string]run
+}
+
+// run is a run of failures as this replica sees it.
+type run struct {
+	since    time.Time
+	revision int64 // of the subscription
 }
 
 // HealthConfig says how much patience there is.
@@ -54,7 +61,7 @@ func NewHealth(s *Service, c *Catalog, poster Poster, log *slog.Logger, conf Hea
 	conf.NoteAfter = min(conf.NoteAfter, conf.WarnAfter)
 	return &Health{
 		service: s, catalog: c, poster: poster, log: log, conf: conf,
-		seen: map[string]bool{}, runs: map[string]time.Time{},
+		seen: map[string]bool{}, runs: map[string]run{},
 	}
 }
 
@@ -108,10 +115,14 @@ func (h *Health) look(ctx context.Context) {
 	h.seen = make(map[string]bool, len(seen))
 	h.mu.Unlock()
 	targets := h.catalog.Current().Targets
+	// What failed before a pause, or at another URL, says nothing of now.
+	maps.DeleteFunc(h.runs, func(id string, r run) bool {
+		t := targets[id]
+		return t == nil || t.Status != Active || t.Revision != r.revision
+	})
 	for id, delivered := range seen {
 		t := targets[id]
 		if t == nil || t.Status != Active {
-			delete(h.runs, id)
 			continue
 		}
 		var err error
@@ -124,38 +135,39 @@ func (h *Health) look(ctx context.Context) {
 			h.log.WarnContext(ctx, "the health of a subscription could not be stored", "subscription_id", id, "error", err)
 		}
 	}
-	for id := range h.runs {
-		if targets[id] == nil {
-			delete(h.runs, id)
-		}
-	}
 }
 
-// failing notes a run of failures, once it has lasted a while, and does what follows.
+// failing does what follows from a run of failures.
 func (h *Health) failing(ctx context.Context, t *Target) error {
 	now := h.service.now()
-	since, known := h.runs[t.ID]
-	if !known {
-		since = now
-		h.runs[t.ID] = now
+	if t.FailingSince.IsZero() {
+		return h.note(ctx, t, now)
 	}
-	if !t.FailingSince.IsZero() {
-		since = t.FailingSince
-	} else {
-		if now.Sub(since) < h.conf.NoteAfter {
-			return nil
-		}
-		if err := h.service.store.SetFailing(ctx, t.ID, since); err != nil {
-			return fmt.Errorf("note failing subscription: %w", err)
-		}
-		h.service.changed(ctx)
-	}
-	switch failing := now.Sub(since); {
+	switch failing := now.Sub(t.FailingSince); {
 	case failing >= h.conf.DisableAfter:
-		return h.disable(ctx, t.ID, since)
+		return h.disable(ctx, t.ID, t.FailingSince)
 	case failing >= h.conf.WarnAfter:
-		return h.warn(ctx, t.ID, since, now)
+		return h.warn(ctx, t.ID, t.FailingSince, now)
 	}
+	return nil
+}
+
+// note writes a run of failures down, once it has lasted a while. It counts from then: before, another replica may have
+// delivered, and had no reason to say so; from then on, whichever delivers ends it.
+func (h *Health) note(ctx context.Context, t *Target, now time.Time) error {
+	r, known := h.runs[t.ID]
+	if !known {
+		h.runs[t.ID] = run{since: now, revision: t.Revision}
+		return nil
+	}
+	if now.Sub(r.since) < h.conf.NoteAfter {
+		return nil
+	}
+	if err := h.service.store.SetFailing(ctx, t.ID, now); err != nil {
+		return fmt.Errorf("note failing subscription: %w", err)
+	}
+	delete(h.runs, t.ID)
+	h.service.changed(ctx)
 	return nil
 }
 

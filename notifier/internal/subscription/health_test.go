@@ -2,6 +2,7 @@ package subscription_test
 
 import (
 	"encoding/json"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -91,6 +92,75 @@ func TestAFailingSubscriptionIsWarnedDisabledProbedAndBack(t *testing.T) {
 			t.Errorf("an hour after the receiver is well: %s, %s", r.Status, r.StatusReason)
 		}
 	})
+}
+
+// A run of failures ends with what makes the subscription another one, and with a delivery anywhere.
+func TestARunOfFailuresIsForgotten(t *testing.T) {
+	resume := func(b *bubble, id string) {
+		if _, err := b.service.Resume(b.t.Context(), bankA, id); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name string
+		run  func(b *bubble, id string, other *subscription.Health)
+	}{
+		{"after it was disabled", func(b *bubble, id string, _ *subscription.Health) {
+			for b.get(id).Status == subscription.Active {
+				b.fail(id, 5*time.Minute)
+			}
+			resume(b, id)
+		}},
+		{"after a pause", func(b *bubble, id string, _ *subscription.Health) {
+			b.health.Observe(id, false)
+			time.Sleep(10 * time.Second)
+			if _, err := b.service.Pause(b.t.Context(), bankA, id); err != nil {
+				b.t.Fatal(err)
+			}
+			time.Sleep(6 * 24 * time.Hour)
+			resume(b, id)
+		}},
+		{"at another URL", func(b *bubble, id string, _ *subscription.Health) {
+			b.health.Observe(id, false)
+			time.Sleep(6 * 24 * time.Hour)
+			if _, err := b.service.Update(b.t.Context(), bankA, id, "", func(d *subscription.Subscription) error { d.URL = "https://bank.test/other"; return nil }); err != nil {
+				b.t.Fatal(err)
+			}
+			b.post.answer("https://bank.test/other", b.post.answers[hook])
+			b.activate(id)
+		}},
+		{"while another replica delivers now and then", func(b *bubble, id string, other *subscription.Health) {
+			for range 6 * 24 {
+				b.fail(id, 55*time.Minute)
+				other.Observe(id, true)
+				time.Sleep(5 * time.Minute)
+			}
+		}},
+		{"with a delivery of another replica between two failures", func(b *bubble, id string, other *subscription.Health) {
+			b.health.Observe(id, false)
+			time.Sleep(6 * 24 * time.Hour)
+			other.Observe(id, true)
+			time.Sleep(time.Minute)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBubble(t)
+				s := b.create(hook, nil)
+				b.activate(s.ID)
+				other := subscription.NewHealth(b.service, b.catalog, &b.post, slog.New(slog.DiscardHandler), subscription.HealthConfig{})
+				defer b.run(b.health.Run, other.Run)()
+				c.run(b, s.ID, other)
+				for range 2 {
+					b.health.Observe(s.ID, false)
+					time.Sleep(10 * time.Second)
+				}
+				if r := b.get(s.ID); r.Status != subscription.Active || !r.FailingSince.IsZero() && time.Since(r.FailingSince) > time.Minute {
+					t.Errorf("%s, failing since %v, %q", r.Status, r.FailingSince, r.StatusReason)
+				}
+			})
+		})
+	}
 }
 
 func TestGoneDisablesWhatWasAsked(t *testing.T) {
