@@ -17,7 +17,7 @@ import (
 // last good ones stay in use.
 type TLS struct {
 	CertFile, KeyFile string // PEM
-	// ClientCAFile, when set, makes a client certificate from that CA a condition of the handshake.
+	// ClientCAFile, when set, makes a client certificate from that CA a condition of the handshake, which is then TLS 1.3.
 	ClientCAFile string
 	// ClientNames are the DNS or URI names, one of which the client's certificate must carry: else PERMISSION_DENIED or 403.
 	// Only with ClientCAFile. Empty: nobody.
@@ -100,6 +100,7 @@ func (t TLS) load(protocols []string) (*tls.Config, error) {
 			return nil, err
 		}
 		conf.ClientAuth = tls.RequireAndVerifyClientCert
+		conf.MinVersion = tls.VersionTLS13 // before it certificates go in the clear
 	}
 	return conf, nil
 }

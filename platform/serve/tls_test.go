@@ -122,6 +122,8 @@ func TestClientCertificates(t *testing.T) {
 	closed := startHTTP(t, serve.HTTPConfig{Handler: echoBody, TLS: &nobody})
 	foreign := other.client(t, "notifier.test")
 	foreign.Transport.(*http.Transport).TLSClientConfig.RootCAs = ca.pool
+	old := ca.client(t, "notifier.test")
+	old.Transport.(*http.Transport).TLSClientConfig.MaxVersion = tls.VersionTLS12
 	for _, tt := range []struct {
 		name   string
 		client *http.Client
@@ -130,6 +132,7 @@ func TestClientCertificates(t *testing.T) {
 	}{
 		{"no certificate", ca.client(t, ""), s, 0},
 		{"another CA's", foreign, s, 0},
+		{"TLS 1.2", old, s, 0},
 		{"another name", ca.client(t, "bank.test"), s, 403},
 		{"the name", ca.client(t, "notifier.test"), s, 200},
 		{"an empty list admits nobody", ca.client(t, "notifier.test"), closed, 403},
