@@ -28,6 +28,8 @@ var (
 	errCoding   = &httpError{http.StatusUnsupportedMediaType, status.New(codes.InvalidArgument, "the body must not be encoded")}
 )
 
+var errNoCertificate = status.Error(codes.PermissionDenied, "a client certificate is needed that may call this service: over HTTPS, as over gRPC")
+
 // httpStatus is the HTTP status of a gRPC code.
 func httpStatus(code codes.Code) int {
 	switch code {

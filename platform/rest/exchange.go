@@ -3,6 +3,7 @@ package rest
 import (
 	"bytes"
 	"errors"
+	"io"
 	"mime"
 	"net/http"
 	"strings"
@@ -55,11 +56,9 @@ func (ex *exchange) stream() {
 // firstRead bounds what is allocated on the word of a Content-Length alone, in bytes.
 const firstRead = 8 << 10
 
-// prepare checks what can be checked before the message is made, and replaces the body by its checked bytes.
-func (ex *exchange) prepare(b *binding, r *http.Request, limit int64) error {
+// prepare checks what can be checked before the message is made, and gives the request the checked bytes of the body.
+func (ex *exchange) prepare(b *binding, r *http.Request, body io.ReadCloser, limit int64) error {
 	ex.binding, ex.remote = b, r.RemoteAddr
-	body := r.Body
-	r.Body = http.NoBody
 	if err := ex.idempotencyKey(r.Header); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"hirewire.dev/platform/rpc"
+	"hirewire.dev/platform/serve"
 )
 
 // DefaultMaxBody is the largest body in bytes when Config names no other.
@@ -21,6 +22,9 @@ const DefaultMaxBody = 1 << 20
 type Config struct {
 	// Chain intercepts every call, the same as the gRPC server's. Required.
 	Chain *rpc.Chain
+	// TLS is the gRPC server's. What that demands of a client's certificate, calls over REST need too: on a listener with the
+	// same ClientCAFile, and never without TLS. nil: nothing.
+	TLS *serve.TLS
 	// OpenAPI is served at /openapi.json. Empty: 404.
 	OpenAPI []byte
 	// MaxBody is the largest request body in bytes. 0: DefaultMaxBody.
@@ -33,6 +37,7 @@ type Config struct {
 type Gateway struct {
 	mux     *runtime.ServeMux
 	chain   *rpc.Chain
+	tls     serve.TLS
 	conn    *conn
 	routes  map[route]*binding
 	paths   []path
@@ -52,6 +57,9 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	if g.maxBody <= 0 {
 		g.maxBody = DefaultMaxBody
+	}
+	if cfg.TLS != nil {
+		g.tls = *cfg.TLS
 	}
 	if g.log == nil {
 		g.log = slog.Default()
@@ -147,8 +155,10 @@ func (g *Gateway) annotate(ctx context.Context, r *http.Request) metadata.MD {
 	pattern, _ := runtime.HTTPPathPattern(ctx)
 	md := metadata.MD{rpc.RequestIDKey: {ex.requestID}}
 	if b := g.routes[route{method, r.Method, pattern}]; b != nil {
+		body := r.Body
+		r.Body = http.NoBody // until it is read and checked
 		if ex.err = g.admit(ctx, method, r, md); ex.err == nil {
-			ex.err = ex.prepare(b, r, g.maxBody)
+			ex.err = ex.prepare(b, r, body, g.maxBody)
 		}
 	}
 	return md
@@ -156,12 +166,11 @@ func (g *Gateway) annotate(ctx context.Context, r *http.Request) metadata.MD {
 
 // admit authenticates the caller, so that no body is read and no fault is explained for one who may not call.
 func (g *Gateway) admit(ctx context.Context, method string, r *http.Request, md metadata.MD) error {
+	if !g.tls.Admits(r.TLS) {
+		return errNoCertificate
+	}
 	md = metadata.Join(md, metadata.MD{
 		"authorization": r.Header["Authorization"], "traceparent": r.Header["Traceparent"], "tracestate": r.Header["Tracestate"],
 	})
-	if err := g.chain.Admit(metadata.NewIncomingContext(ctx, md), method); err != nil {
-		r.Body = http.NoBody
-		return err
-	}
-	return nil
+	return g.chain.Admit(metadata.NewIncomingContext(ctx, md), method)
 }

@@ -218,5 +218,5 @@ func (t TLS) admitsCall(ctx context.Context) bool {
 		return false
 	}
 	info, ok := p.AuthInfo.(credentials.TLSInfo)
-	return ok && t.admits(&info.State)
+	return ok && t.Admits(&info.State)
 }

@@ -75,7 +75,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusMethodNotAllowed, codes.Unimplemented, "method not allowed")
 	case !canonical(r.URL.EscapedPath()):
 		refuse(w, http.StatusNotFound, codes.Unimplemented, "no such path")
-	case !g.tls.admits(r.TLS):
+	case !g.tls.ClientOptional && !g.tls.Admits(r.TLS):
 		refuse(w, http.StatusForbidden, codes.PermissionDenied, "the client certificate's name may not call this service")
 	case r.ContentLength > g.maxBody:
 		refuse(w, http.StatusRequestEntityTooLarge, codes.ResourceExhausted, "the body is too large")

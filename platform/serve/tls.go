@@ -19,6 +19,9 @@ type TLS struct {
 	CertFile, KeyFile string // PEM
 	// ClientCAFile, when set, makes a client certificate from that CA a condition of the handshake, which is then TLS 1.3.
 	ClientCAFile string
+	// ClientOptional lets clients without a certificate connect, where only a part of what is served demands one: that part
+	// asks Admits.
+	ClientOptional bool
 	// ClientNames are the DNS or URI names, one of which the client's certificate must carry: else PERMISSION_DENIED or 403.
 	// Only with ClientCAFile. Empty: nobody.
 	ClientNames []string
@@ -100,6 +103,9 @@ func (t TLS) load(protocols []string) (*tls.Config, error) {
 			return nil, err
 		}
 		conf.ClientAuth = tls.RequireAndVerifyClientCert
+		if t.ClientOptional {
+			conf.ClientAuth = tls.VerifyClientCertIfGiven
+		}
 		conf.MinVersion = tls.VersionTLS13 // before it certificates go in the clear
 	}
 	return conf, nil
@@ -119,8 +125,9 @@ func loadCAs(file string) (*x509.CertPool, error) {
 
 var errNoCert = errors.New("no certificate in the file")
 
-// admits reports whether the peer's certificate carries one of the names.
-func (t TLS) admits(state *tls.ConnectionState) bool {
+// Admits reports whether the peer's certificate carries one of the names. Without a ClientCAFile everybody is admitted; with
+// one, nobody who came without TLS.
+func (t TLS) Admits(state *tls.ConnectionState) bool {
 	if t.ClientCAFile == "" {
 		return true
 	}

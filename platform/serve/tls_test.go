@@ -120,6 +120,13 @@ func TestClientCertificates(t *testing.T) {
 	nobody := files
 	nobody.ClientNames = nil
 	closed := startHTTP(t, serve.HTTPConfig{Handler: echoBody, TLS: &nobody})
+	optional := files
+	optional.ClientOptional = true
+	asks := startHTTP(t, serve.HTTPConfig{TLS: &optional, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !optional.Admits(r.TLS) {
+			w.WriteHeader(http.StatusTeapot)
+		}
+	})})
 	foreign := other.client(t, "notifier.test")
 	foreign.Transport.(*http.Transport).TLSClientConfig.RootCAs = ca.pool
 	old := ca.client(t, "notifier.test")
@@ -135,6 +142,10 @@ func TestClientCertificates(t *testing.T) {
 		{"TLS 1.2", old, s, 0},
 		{"another name", ca.client(t, "bank.test"), s, 403},
 		{"the name", ca.client(t, "notifier.test"), s, 200},
+		{"none, where it is optional", ca.client(t, ""), asks, 418},
+		{"another CA's, where it is optional", foreign, asks, 0},
+		{"another name, where it is optional", ca.client(t, "bank.test"), asks, 418},
+		{"the name, where it is optional", ca.client(t, "notifier.test"), asks, 200},
 		{"an empty list admits nobody", ca.client(t, "notifier.test"), closed, 403},
 	} {
 		if code, body := get(t, tt.client, tt.server.URL()+"/"); code != tt.want {
