@@ -99,7 +99,19 @@ func (c *conn) Read(b []byte) (int, error) {
 }
 
 // clean says whether another request may follow: nothing is left of the last answer, and nothing came after it.
-func (c *conn) clean() bool { return c.readErr == nil && c.in.Buffered() == 0 }
+func (c *conn) clean() bool {
+	return c.readErr == nil && c.in.Buffered() == 0 && (c.net == c.tcp || c.drained())
+}
+
+// drained says whether TLS holds nothing that was sent together with the answer, where a look at the socket does not see it. A
+// deadline that is over keeps it from waiting, and harms a reader of TLS no further.
+func (c *conn) drained() bool {
+	if c.net.SetReadDeadline(time.Unix(1, 0)) != nil {
+		return false
+	}
+	n, err := c.net.Read(c.scratch[:1])
+	return n == 0 && timedOut(err) && c.net.SetReadDeadline(c.deadline) == nil
+}
 
 // abort makes what blocks return now. It may be called at any time, from anywhere.
 func (c *conn) abort() { _ = c.tcp.SetDeadline(time.Unix(1, 0)) }

@@ -217,3 +217,55 @@ func TestSessionsAreResumed(t *testing.T) {
 		t.Errorf("%d connections, none resumed", conns.Load())
 	}
 }
+
+// joined holds what is written until it is let go, in one piece.
+type joined struct {
+	net.Conn
+	hold bool
+	held []byte
+}
+
+func (j *joined) Write(b []byte) (int, error) {
+	if j.hold {
+		j.held = append(j.held, b...)
+		return len(b), nil
+	}
+	return j.Conn.Write(b)
+}
+
+func (j *joined) release() error {
+	_, err := j.Conn.Write(j.held)
+	j.hold, j.held = false, nil
+	return err
+}
+
+// A second answer that comes with the first, in a record of its own, is no answer to the next event.
+func TestAnAnswerToNothingOverTLS(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		cfg := &tls.Config{Certificates: []tls.Certificate{ca.issue(t, nil)}, MaxVersion: version}
+		url, conns := rawServer(t, func(c net.Conn) {
+			j := &joined{Conn: c}
+			secure := tls.Server(j, cfg)
+			for r := bufio.NewReader(secure); readRequest(r) == nil; {
+				j.hold = true
+				for _, answer := range []string{"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"} {
+					_, _ = io.WriteString(secure, answer)
+				}
+				if j.release() != nil {
+					return
+				}
+			}
+		})
+		sender := newSender(t, httpsend.Config{RootCAs: ca.pool})
+		for range 3 {
+			if a := sender.Send(t.Context(), request(t, strings.Replace(url, "http:", "https:", 1))); a.Outcome != delivery.OutcomeDelivered {
+				t.Errorf("%s: %+v", tls.VersionName(version), a)
+			}
+		}
+		if conns.Load() != 3 {
+			t.Errorf("%s: %d connections", tls.VersionName(version), conns.Load())
+		}
+	}
+}
