@@ -83,6 +83,7 @@ func TestAPIKeyLifeCycle(t *testing.T) {
 			"short secret":   {Name: "x", Role: notifierv1.ApiKey_BANK, Secret: "too-short"},
 			"spaced secret":  {Name: "x", Role: notifierv1.ApiKey_BANK, Secret: "has spaces in it, so it is refused"},
 			"long secret":    {Name: "x", Role: notifierv1.ApiKey_BANK, Secret: strings.Repeat("x", 300)},
+			"static secret":  {Name: "x", Role: notifierv1.ApiKey_BANK, Secret: keys["viewer"]},
 			"taken secret":   {Name: "x", Role: notifierv1.ApiKey_BANK, Secret: "chosen-by-the-administrator"},
 			"control in it":  {Name: "x\n", Role: notifierv1.ApiKey_BANK},
 			"64 and 1 chars": {Name: strings.Repeat("x", 65), Role: notifierv1.ApiKey_BANK},
@@ -90,8 +91,10 @@ func TestAPIKeyLifeCycle(t *testing.T) {
 			_, err := admin.CreateApiKey(t.Context(), &notifierv1.CreateApiKeyRequest{ApiKey: k})
 			wantCode(t, name, err, codes.InvalidArgument)
 		}
-		_, err = admin.CreateApiKey(t.Context(), &notifierv1.CreateApiKeyRequest{ApiKey: &notifierv1.ApiKey{Name: "bank-c", Role: notifierv1.ApiKey_BANK}})
-		wantCode(t, "a taken name", err, codes.AlreadyExists)
+		for _, name := range []string{"bank-c", "bank-a", "admin"} {
+			_, err = admin.CreateApiKey(t.Context(), &notifierv1.CreateApiKeyRequest{ApiKey: &notifierv1.ApiKey{Name: name, Role: notifierv1.ApiKey_BANK}})
+			wantCode(t, "the taken name "+name, err, codes.AlreadyExists)
+		}
 		if logs := n.logs.String(); strings.Contains(logs, made.GetSecret()) || strings.Contains(logs, "chosen-by-the-administrator") {
 			t.Error("the log holds a key")
 		}

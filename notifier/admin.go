@@ -53,7 +53,7 @@ func (s *Service) newAdmin(ctx context.Context, store *sqlstore.Store) (*admin, 
 		return nil, errors.New("NOTIFIER_ADMIN_KEY: required, but not set: there is no key with the role admin yet")
 	}
 	s.run("keys", a.keys.Run)
-	a.keyService = access.NewService(store, box, newID, func(ctx context.Context) {
+	a.keyService = access.NewService(store, box, s.cfg.staticKeys(), newID, func(ctx context.Context) {
 		if err := a.keys.Refresh(ctx); err != nil {
 			s.log.WarnContext(ctx, "API keys could not be refreshed", "error", err)
 		}
@@ -97,7 +97,7 @@ func (s *Service) newAdmin(ctx context.Context, store *sqlstore.Store) (*admin, 
 func (c Config) staticKeys() []access.StaticKey {
 	var keys []access.StaticKey
 	if c.AdminKey.Reveal() != "" {
-		keys = append(keys, access.StaticKey{Name: "admin", Role: access.Admin, Secret: c.AdminKey.Reveal()})
+		keys = append(keys, access.StaticKey{Name: adminKey, Role: access.Admin, Secret: c.AdminKey.Reveal()})
 	}
 	for _, k := range c.APIKeys {
 		keys = append(keys, access.StaticKey{Name: k.Name, Role: access.Role(k.Role), Secret: k.Key.Reveal()})

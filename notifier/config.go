@@ -75,6 +75,9 @@ type Config struct {
 	LogFormat string `env:"NOTIFIER_LOG_FORMAT" enum:"json,text" default:"json" group:"Operation" help:"json or text."`
 }
 
+// adminKey is the name of the key that is AdminKey.
+const adminKey = "admin"
+
 // MasterKey is what secrets are sealed with: the base64 of 32 bytes, or the URL of a key in a key management service.
 type MasterKey struct{ telemetry.Secret }
 
@@ -122,6 +125,9 @@ func (c Config) check() error {
 	for _, k := range c.APIKeys {
 		if err := access.Check(k.Name, access.Role(k.Role)); err != nil {
 			fail("NOTIFIER_API_KEYS", "the key %q: %w", k.Name, err)
+		}
+		if k.Name == adminKey && c.AdminKey.Reveal() != "" || k.Key.Reveal() == c.AdminKey.Reveal() {
+			fail("NOTIFIER_API_KEYS", "the key %q has the name or the secret of NOTIFIER_ADMIN_KEY", k.Name)
 		}
 	}
 	if c.MasterKey.Reveal() == "" {

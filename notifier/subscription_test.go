@@ -173,6 +173,25 @@ func TestCreateIsIdempotentByRequestID(t *testing.T) {
 		if err != nil || len(list.GetSubscriptions()) != 1 || list.GetSubscriptions()[0].GetSecret() != "" {
 			t.Errorf("listed: %v, %v", list, err)
 		}
+		// A key's name is not for ever: whoever has it next does not see what the first one made.
+		admin := n.as(t, "admin")
+		shared := func(role notifierv1.ApiKey_Role) (*notifierv1.ApiKey, *client) {
+			k, err := admin.CreateApiKey(t.Context(), &notifierv1.CreateApiKeyRequest{ApiKey: &notifierv1.ApiKey{Name: "shared", Role: role}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return k, n.withKey(t, k.GetSecret())
+		}
+		k, former := shared(notifierv1.ApiKey_ADMIN)
+		if _, err := create(former, "three"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := admin.RevokeApiKey(t.Context(), &notifierv1.RevokeApiKeyRequest{Id: k.GetId()}); err != nil {
+			t.Fatal(err)
+		}
+		_, later := shared(notifierv1.ApiKey_BANK)
+		_, err = create(later, "three")
+		wantCode(t, "the request of another owner", err, codes.AlreadyExists)
 		_, err = c.CreateSubscription(t.Context(), &notifierv1.CreateSubscriptionRequest{Subscription: &notifierv1.Subscription{Name: "one", Url: b.URL}})
 		wantCode(t, "another with the name", err, codes.AlreadyExists)
 	})

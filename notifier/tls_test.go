@@ -208,6 +208,8 @@ func TestMisconfigurationsNameTheirSetting(t *testing.T) {
 		{"NOTIFIER_CA_FILE", func(c *notifier.Config) { c.CAFile = keyFile }},
 		{"NOTIFIER_MASTER_KEY", func(c *notifier.Config) { c.MasterKey = notifier.MasterKey{} }},
 		{"NOTIFIER_API_KEYS", func(c *notifier.Config) { c.APIKeys[0].Role = "king" }},
+		{"NOTIFIER_API_KEYS", func(c *notifier.Config) { c.APIKeys[0].Name = "admin" }},
+		{"NOTIFIER_API_KEYS", func(c *notifier.Config) { c.APIKeys[0].Key = c.AdminKey.Secret }},
 		{"NOTIFIER_ALLOW_CIDRS", func(c *notifier.Config) { c.AllowCIDRs = allow("0.0.0.0/0") }},
 		{"NOTIFIER_RETRY_SCHEDULE", func(c *notifier.Config) { c.RetrySchedule = nil }},
 		{"NOTIFIER_WARN_AFTER", func(c *notifier.Config) { c.WarnAfter = c.DisableAfter + 1 }},

@@ -15,17 +15,19 @@ import (
 type Service struct {
 	store  Store
 	sealer Sealer
+	static []StaticKey
 	newID  func(prefix string) string
 	// changed is told of each change made here, so that this process need not wait for its next look.
 	changed func(context.Context)
 }
 
-// NewService makes a Service. newID makes unique, sortable ids; changed is called after each change and may be nil.
-func NewService(store Store, sealer Sealer, newID func(prefix string) string, changed func(context.Context)) *Service {
+// NewService makes a Service. static are the keys of the configuration, whose names and secrets are taken. newID makes unique,
+// sortable ids; changed is called after each change and may be nil.
+func NewService(store Store, sealer Sealer, static []StaticKey, newID func(prefix string) string, changed func(context.Context)) *Service {
 	if changed == nil {
 		changed = func(context.Context) {}
 	}
-	return &Service{store: store, sealer: sealer, newID: newID, changed: changed}
+	return &Service{store: store, sealer: sealer, static: static, newID: newID, changed: changed}
 }
 
 // NewKey is a key to be made.
@@ -48,6 +50,14 @@ func (s *Service) Create(ctx context.Context, by Caller, n NewKey) (Key, string,
 		secret = newSecret()
 	} else if err := CheckSecret(secret); err != nil {
 		return Key{}, "", err
+	}
+	for _, taken := range s.static {
+		switch {
+		case taken.Name == n.Name:
+			return Key{}, "", ErrNameTaken
+		case taken.Secret == secret:
+			return Key{}, "", ErrSecretTaken
+		}
 	}
 	now := Now()
 	k := Key{ID: s.newID("key"), Name: n.Name, Role: n.Role, Hash: Hash(secret), CreatedAt: now}

@@ -75,7 +75,7 @@ func (s *Service) Create(ctx context.Context, by access.Caller, r Replay, reques
 	if before.Content != req.Content {
 		return Replay{}, ErrRequestReused
 	}
-	return s.store.Replay(ctx, before.Resource)
+	return s.Get(ctx, by, before.Resource)
 }
 
 // Get is one replay. Errors: ErrNotFound.

@@ -58,7 +58,7 @@ func (s *Service) Create(ctx context.Context, by access.Caller, d Draft) (Shown,
 		return Shown{}, fmt.Errorf("create subscription: %w", err)
 	}
 	if before != nil {
-		return s.again(ctx, *before, req)
+		return s.again(ctx, by, *before, req)
 	}
 	s.changed(ctx)
 	return Shown{r, secret, key.PublicKey}, nil

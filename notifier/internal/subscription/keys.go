@@ -54,7 +54,7 @@ func (s *Service) Rotate(ctx context.Context, by access.Caller, id string, rot R
 		return Shown{}, fmt.Errorf("rotate secret: %w", err)
 	}
 	if before != nil {
-		return s.again(ctx, *before, req)
+		return s.again(ctx, by, *before, req)
 	}
 	s.changed(ctx)
 	return Shown{r, secret, key.PublicKey}, nil
@@ -119,14 +119,17 @@ func (s *Service) request(ctx context.Context, by access.Caller, id, action, res
 	return r, nil
 }
 
-// again answers a retry of a request.
-func (s *Service) again(ctx context.Context, before, now access.Request) (Shown, error) {
+// again answers a retry of a request. A key of the same name may be another's by now, and is not shown what is not its own.
+func (s *Service) again(ctx context.Context, by access.Caller, before, now access.Request) (Shown, error) {
 	if before.Content != now.Content {
 		return Shown{}, ErrRequestReused
 	}
 	r, err := s.store.Get(ctx, before.Resource)
 	if err != nil {
 		return Shown{}, fmt.Errorf("answer a retry: %w", err)
+	}
+	if !by.Sees(r.Owner) {
+		return Shown{}, ErrRequestReused
 	}
 	shown := Shown{Record: r}
 	if len(r.Keys) > 0 {
