@@ -32,7 +32,7 @@ func TestAPIKeyLifeCycle(t *testing.T) {
 		_, err = admin.CreateApiKey(t.Context(), &notifierv1.CreateApiKeyRequest{
 			ApiKey: &notifierv1.ApiKey{Name: "bank-c", Role: notifierv1.ApiKey_ADMIN}, RequestId: "r1",
 		})
-		wantCode(t, "the request id with another role", err, codes.AlreadyExists)
+		wantField(t, "the request id with another role", err, codes.AlreadyExists, "request_id")
 
 		// It works at once, and owns what it makes.
 		c := n.withKey(t, made.GetSecret())
@@ -90,10 +90,13 @@ func TestAPIKeyLifeCycle(t *testing.T) {
 		} {
 			_, err := admin.CreateApiKey(t.Context(), &notifierv1.CreateApiKeyRequest{ApiKey: k})
 			wantCode(t, name, err, codes.InvalidArgument)
+			if !strings.HasPrefix(fieldOf(err), "api_key.") {
+				t.Errorf("%s: it names %q", name, fieldOf(err))
+			}
 		}
 		for _, name := range []string{"bank-c", "bank-a", "admin"} {
 			_, err = admin.CreateApiKey(t.Context(), &notifierv1.CreateApiKeyRequest{ApiKey: &notifierv1.ApiKey{Name: name, Role: notifierv1.ApiKey_BANK}})
-			wantCode(t, "the taken name "+name, err, codes.AlreadyExists)
+			wantField(t, "the taken name "+name, err, codes.AlreadyExists, "api_key.name")
 		}
 		if logs := n.logs.String(); strings.Contains(logs, made.GetSecret()) || strings.Contains(logs, "chosen-by-the-administrator") {
 			t.Error("the log holds a key")

@@ -202,6 +202,15 @@ func wantCode(t *testing.T, what string, err error, want codes.Code) {
 	}
 }
 
+// wantField fails the test unless err has the code and names the field.
+func wantField(t *testing.T, what string, err error, want codes.Code, field string) {
+	t.Helper()
+	wantCode(t, what, err, want)
+	if fieldOf(err) != field {
+		t.Errorf("%s: it names %q, want %q", what, fieldOf(err), field)
+	}
+}
+
 // bank is a receiver over TLS.
 type bank struct {
 	URL string

@@ -271,7 +271,7 @@ func TestPublishIsIdempotent(t *testing.T) {
 		wg.Wait()
 		other := fact(t, "emp_1", 2, func(o *notifierv1.Event) { o.Id = e.GetId() })
 		_, err := pub.PublishEvents(t.Context(), &notifierv1.PublishEventsRequest{Events: []*notifierv1.Event{fact(t, "emp_9", 1, nil), other}})
-		wantCode(t, "another body", err, codes.AlreadyExists)
+		wantField(t, "another body", err, codes.AlreadyExists, "events[1].id")
 		upper := fact(t, "emp_2", 1, func(o *notifierv1.Event) { o.Id = strings.ToLower(e.GetId()) })
 		pub.publish(t, upper) // case matters: it is another event
 		got, err := admin.GetEvent(t.Context(), &notifierv1.GetEventRequest{Id: e.GetId()})

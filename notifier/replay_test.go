@@ -205,7 +205,7 @@ func TestReplayIsIdempotent(t *testing.T) {
 			}
 		}
 		_, err := own.CreateReplay(t.Context(), &notifierv1.CreateReplayRequest{Replay: &notifierv1.Replay{SubscriptionId: sub.GetId()}, RequestId: "once"})
-		wantCode(t, "other content", err, codes.AlreadyExists)
+		wantField(t, "other content", err, codes.AlreadyExists, "request_id")
 	})
 }
 

@@ -165,7 +165,7 @@ func TestCreateIsIdempotentByRequestID(t *testing.T) {
 			}
 		}
 		_, err := create(c, "two")
-		wantCode(t, "the same request id with other content", err, codes.AlreadyExists)
+		wantField(t, "the same request id with other content", err, codes.AlreadyExists, "request_id")
 		if s, err := create(other, "one"); err != nil || s.GetId() == first.GetId() {
 			t.Errorf("the same request id of another caller: %v, %v", s, err)
 		}
@@ -193,7 +193,7 @@ func TestCreateIsIdempotentByRequestID(t *testing.T) {
 		_, err = create(later, "three")
 		wantCode(t, "the request of another owner", err, codes.AlreadyExists)
 		_, err = c.CreateSubscription(t.Context(), &notifierv1.CreateSubscriptionRequest{Subscription: &notifierv1.Subscription{Name: "one", Url: b.URL}})
-		wantCode(t, "another with the name", err, codes.AlreadyExists)
+		wantField(t, "another with the name", err, codes.AlreadyExists, "subscription.name")
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -25,25 +26,33 @@ var statuses = []struct {
 	code codes.Code
 }{
 	{subscription.ErrNotFound, codes.NotFound},
-	{subscription.ErrNameTaken, codes.AlreadyExists},
 	{subscription.ErrStale, codes.Aborted},
-	{subscription.ErrRequestReused, codes.AlreadyExists},
 	{access.ErrNotFound, codes.NotFound},
-	{access.ErrNameTaken, codes.AlreadyExists},
-	{access.ErrSecretTaken, codes.InvalidArgument},
-	{access.ErrRequestReused, codes.AlreadyExists},
 	{event.ErrNotFound, codes.NotFound},
 	{history.ErrNotFound, codes.NotFound},
 	{history.ErrErased, codes.FailedPrecondition},
 	{history.ErrDeleted, codes.FailedPrecondition},
 	{replay.ErrNotFound, codes.NotFound},
-	{replay.ErrRequestReused, codes.AlreadyExists},
 	{watch.ErrTooMany, codes.ResourceExhausted},
 	{listen.ErrTooMany, codes.ResourceExhausted},
 	{listen.ErrGone, codes.FailedPrecondition},
 	{ingest.ErrBusy, codes.ResourceExhausted},
 	{ingest.ErrUnsettled, codes.Unavailable},
 	{ingest.ErrStopped, codes.Unavailable},
+}
+
+// faults are the domain's errors about one field of the request.
+var faults = []struct {
+	err   error
+	code  codes.Code
+	field string
+}{
+	{subscription.ErrNameTaken, codes.AlreadyExists, "subscription.name"},
+	{subscription.ErrRequestReused, codes.AlreadyExists, "request_id"},
+	{access.ErrNameTaken, codes.AlreadyExists, "api_key.name"},
+	{access.ErrSecretTaken, codes.InvalidArgument, "api_key.secret"},
+	{access.ErrRequestReused, codes.AlreadyExists, "request_id"},
+	{replay.ErrRequestReused, codes.AlreadyExists, "request_id"},
 }
 
 // retryIn is what a caller is told to wait while the database is away.
@@ -67,11 +76,13 @@ func Errors(err error) *status.Status {
 	if invalid, ok := errors.AsType[*listen.InvalidError](err); ok {
 		return rpc.Invalid(rpc.Violation{Field: invalid.Field, Reason: invalid.Reason})
 	}
-	if conflict, ok := errors.AsType[*event.ConflictError](err); ok {
-		return status.New(codes.AlreadyExists, conflict.Error())
-	}
 	if failed, ok := errors.AsType[*subscription.ChallengeError](err); ok {
 		return status.New(codes.FailedPrecondition, failed.Reason)
+	}
+	for _, f := range faults {
+		if errors.Is(err, f.err) {
+			return inOneField(f.code, f.field, f.err.Error())
+		}
 	}
 	for _, s := range statuses {
 		if errors.Is(err, s.err) {
@@ -96,6 +107,18 @@ func keyError(err error) error {
 		return rpc.ErrUnknownKey
 	}
 	return err
+}
+
+// inOneField is a status with the field at fault.
+func inOneField(code codes.Code, field, reason string) *status.Status {
+	st := status.New(code, field+": "+reason)
+	detailed, err := st.WithDetails(&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
+		{Field: field, Description: reason},
+	}})
+	if err != nil { // a message of our own always packs
+		return st
+	}
+	return detailed
 }
 
 // invalidArgument is a request that is wrong in one field.

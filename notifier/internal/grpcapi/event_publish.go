@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -49,10 +50,13 @@ func (s *Events) PublishEvents(ctx context.Context, req *notifierv1.PublishEvent
 		out.EventIds[i] = p.events[i].ID
 	}
 	if err := s.conf.Publisher.Publish(ctx, p.events); err != nil {
-		if errors.Is(err, event.ErrConflict) {
-			s.conf.Conflict()
+		conflict, ok := errors.AsType[*event.ConflictError](err)
+		if !ok {
+			return nil, err
 		}
-		return nil, err
+		s.conf.Conflict()
+		i := slices.Index(out.GetEventIds(), conflict.ID)
+		return nil, inOneField(codes.AlreadyExists, fmt.Sprintf("events[%d].id", i), "an event with other content has it").Err()
 	}
 	return out, nil
 }
