@@ -217,6 +217,33 @@ func TestEraseEmployee(t *testing.T) {
 			_, err := n.as(t, role).EraseEmployee(t.Context(), &notifierv1.EraseEmployeeRequest{EmployeeId: "emp_gone"})
 			wantCode(t, role, err, codes.PermissionDenied)
 		}
+		for _, id := range []string{"", "a/b", "emp_\u202egone", "emp gone", strings.Repeat("x", 65)} {
+			_, err := admin.EraseEmployee(t.Context(), &notifierv1.EraseEmployeeRequest{EmployeeId: id})
+			wantField(t, "erase "+id, err, codes.InvalidArgument, "employee_id")
+			if id == "" {
+				continue
+			}
+			for field, call := range map[string]func() error{
+				"subscription_id": func() error {
+					_, err := admin.ListDeliveries(t.Context(), &notifierv1.ListDeliveriesRequest{SubscriptionId: id})
+					return err
+				},
+				"event_id": func() error {
+					_, err := admin.ListDeliveries(t.Context(), &notifierv1.ListDeliveriesRequest{EventId: id})
+					return err
+				},
+				"employee_id": func() error {
+					_, err := admin.ListEvents(t.Context(), &notifierv1.ListEventsRequest{EmployeeId: id})
+					return err
+				},
+				"resource": func() error {
+					_, err := admin.ListAuditEntries(t.Context(), &notifierv1.ListAuditEntriesRequest{Resource: id})
+					return err
+				},
+			} {
+				wantField(t, "list with "+id, call(), codes.InvalidArgument, field)
+			}
+		}
 		got, err := admin.EraseEmployee(t.Context(), &notifierv1.EraseEmployeeRequest{EmployeeId: "emp_gone"})
 		if err != nil || got.GetEventsErased() != 2 || got.GetDeliveriesCancelled() != 1 {
 			t.Errorf("%v, %v", got, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -157,6 +158,14 @@ func TestReplayRefuses(t *testing.T) {
 		"end before start": {func(r *notifierv1.Replay) {
 			r.StartTime, r.EndTime = timestamppb.Now(), timestamppb.New(time.Now().Add(-time.Hour))
 		}, codes.InvalidArgument, "replay.end_time"},
+		"end in year 1":   {func(r *notifierv1.Replay) { r.StartTime, r.EndTime = timestamppb.Now(), timestamppb.New(time.Time{}) }, codes.InvalidArgument, "replay.end_time"},
+		"start in year 1": {func(r *notifierv1.Replay) { r.StartTime = timestamppb.New(time.Time{}) }, codes.InvalidArgument, "replay.start_time"},
+		"too many statuses": {func(r *notifierv1.Replay) {
+			r.DeliveryStatuses = slices.Repeat([]notifierv1.Delivery_Status{notifierv1.Delivery_DEAD}, 4)
+		}, codes.InvalidArgument, "replay.delivery_statuses"},
+		"a status twice": {func(r *notifierv1.Replay) {
+			r.DeliveryStatuses = slices.Repeat([]notifierv1.Delivery_Status{notifierv1.Delivery_DEAD}, 2)
+		}, codes.InvalidArgument, "replay.delivery_statuses"},
 		"a broken time": {func(r *notifierv1.Replay) { r.StartTime = &timestamppb.Timestamp{Nanos: -1} }, codes.InvalidArgument, "replay.start_time"},
 		"pending": {func(r *notifierv1.Replay) {
 			r.DeliveryStatuses = []notifierv1.Delivery_Status{notifierv1.Delivery_PENDING}

@@ -61,7 +61,8 @@ func protoToReplay(in *notifierv1.Replay) (replay.Replay, error) {
 		field string
 		in    *timestamppb.Timestamp
 	}{{"replay.start_time", in.GetStartTime()}, {"replay.end_time", in.GetEndTime()}} {
-		if t.in != nil && t.in.CheckValid() != nil {
+		// The first moment of year 1 would count as not set.
+		if t.in != nil && (t.in.CheckValid() != nil || t.in.AsTime().IsZero()) {
 			return r, invalidArgument(t.field, "is out of range")
 		}
 	}

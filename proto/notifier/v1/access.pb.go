@@ -643,12 +643,12 @@ const file_notifier_v1_access_proto_rawDesc = "" +
 	"\x06before\x18\x06 \x01(\v2\x17.google.protobuf.StructR\x06before\x12-\n" +
 	"\x05after\x18\a \x01(\v2\x17.google.protobuf.StructR\x05after\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\b \x01(\tR\trequestId\"\x8d\x01\n" +
+	"request_id\x18\b \x01(\tR\trequestId\"\xa2\x01\n" +
 	"\x17ListAuditEntriesRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\x12#\n" +
-	"\bresource\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\bresource\"\x89\x01\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\x128\n" +
+	"\bresource\x18\x03 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{0,64}$R\bresource\"\x89\x01\n" +
 	"\x18ListAuditEntriesResponse\x12E\n" +
 	"\raudit_entries\x18\x01 \x03(\v2 .hirewire.notifier.v1.AuditEntryR\fauditEntries\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xfc\x02\n" +

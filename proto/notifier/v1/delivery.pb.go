@@ -1587,14 +1587,14 @@ const file_notifier_v1_delivery_proto_rawDesc = "" +
 	"statusCode\x12\x18\n" +
 	"\aoutcome\x18\x05 \x01(\tR\aoutcome\x12\x14\n" +
 	"\x05error\x18\x06 \x01(\tR\x05error\x12)\n" +
-	"\x10response_snippet\x18\a \x01(\tR\x0fresponseSnippet\"\xaf\x02\n" +
+	"\x10response_snippet\x18\a \x01(\tR\x0fresponseSnippet\"\xfd\x02\n" +
 	"\x15ListDeliveriesRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\x120\n" +
-	"\x0fsubscription_id\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x0esubscriptionId\x12\"\n" +
-	"\bevent_id\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\aeventId\x12(\n" +
-	"\vemployee_id\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x18@R\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\x12T\n" +
+	"\x0fsubscription_id\x18\x03 \x01(\tB+\xbaH(r&2$^(sub_[0-7][0-9A-HJKMNP-TV-Z]{25})?$R\x0esubscriptionId\x127\n" +
+	"\bevent_id\x18\x04 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{0,64}$R\aeventId\x12=\n" +
+	"\vemployee_id\x18\x05 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{0,64}$R\n" +
 	"employeeId\x12G\n" +
 	"\x06status\x18\x06 \x01(\x0e2%.hirewire.notifier.v1.Delivery.StatusB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06status\"\x80\x01\n" +
 	"\x16ListDeliveriesResponse\x12>\n" +
@@ -1605,7 +1605,7 @@ const file_notifier_v1_delivery_proto_rawDesc = "" +
 	"\x12GetDeliveryRequest\x128\n" +
 	"\x02id\x18\x01 \x01(\tB(\xbaH%r#2!^dlv_[0-7][0-9A-HJKMNP-TV-Z]{25}$R\x02id\"P\n" +
 	"\x14RetryDeliveryRequest\x128\n" +
-	"\x02id\x18\x01 \x01(\tB(\xbaH%r#2!^dlv_[0-7][0-9A-HJKMNP-TV-Z]{25}$R\x02id\"\xd8\x05\n" +
+	"\x02id\x18\x01 \x01(\tB(\xbaH%r#2!^dlv_[0-7][0-9A-HJKMNP-TV-Z]{25}$R\x02id\"\xe4\x05\n" +
 	"\x06Replay\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12'\n" +
 	"\x0fsubscription_id\x18\x02 \x01(\tR\x0esubscriptionId\x12\x1f\n" +
@@ -1613,8 +1613,9 @@ const file_notifier_v1_delivery_proto_rawDesc = "" +
 	"eventTypes\x129\n" +
 	"\n" +
 	"start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
-	"\bend_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12R\n" +
-	"\x11delivery_statuses\x18\x06 \x03(\x0e2%.hirewire.notifier.v1.Delivery.StatusR\x10deliveryStatuses\x12\x17\n" +
+	"\bend_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12^\n" +
+	"\x11delivery_statuses\x18\x06 \x03(\x0e2%.hirewire.notifier.v1.Delivery.StatusB\n" +
+	"\xbaH\a\x92\x01\x04\x10\x03\x18\x01R\x10deliveryStatuses\x12\x17\n" +
 	"\adry_run\x18\a \x01(\bR\x06dryRun\x121\n" +
 	"\x15rate_limit_per_second\x18\b \x01(\x05R\x12rateLimitPerSecond\x12;\n" +
 	"\x06status\x18\t \x01(\x0e2#.hirewire.notifier.v1.Replay.StatusR\x06status\x12\x1f\n" +
@@ -1642,10 +1643,10 @@ const file_notifier_v1_delivery_proto_rawDesc = "" +
 	"\x10GetReplayRequest\x128\n" +
 	"\x02id\x18\x01 \x01(\tB(\xbaH%r#2!^rpl_[0-7][0-9A-HJKMNP-TV-Z]{25}$R\x02id\"O\n" +
 	"\x13CancelReplayRequest\x128\n" +
-	"\x02id\x18\x01 \x01(\tB(\xbaH%r#2!^rpl_[0-7][0-9A-HJKMNP-TV-Z]{25}$R\x02id\"\x99\x01\n" +
-	"\x16WatchDeliveriesRequest\x120\n" +
-	"\x0fsubscription_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x0esubscriptionId\x12(\n" +
-	"\vemployee_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\n" +
+	"\x02id\x18\x01 \x01(\tB(\xbaH%r#2!^rpl_[0-7][0-9A-HJKMNP-TV-Z]{25}$R\x02id\"\xd2\x01\n" +
+	"\x16WatchDeliveriesRequest\x12T\n" +
+	"\x0fsubscription_id\x18\x01 \x01(\tB+\xbaH(r&2$^(sub_[0-7][0-9A-HJKMNP-TV-Z]{25})?$R\x0esubscriptionId\x12=\n" +
+	"\vemployee_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{0,64}$R\n" +
 	"employeeId\x12#\n" +
 	"\rfailures_only\x18\x03 \x01(\bR\ffailuresOnly\"x\n" +
 	"\x17WatchDeliveriesResponse\x12:\n" +
@@ -1681,9 +1682,9 @@ const file_notifier_v1_delivery_proto_rawDesc = "" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\t\n" +
-	"\amessage\"E\n" +
-	"\x11GetBalanceRequest\x120\n" +
-	"\x0fsubscription_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x0esubscriptionId\"\xbb\x01\n" +
+	"\amessage\"i\n" +
+	"\x11GetBalanceRequest\x12T\n" +
+	"\x0fsubscription_id\x18\x01 \x01(\tB+\xbaH(r&2$^(sub_[0-7][0-9A-HJKMNP-TV-Z]{25})?$R\x0esubscriptionId\"\xbb\x01\n" +
 	"\aBalance\x12'\n" +
 	"\x0fsubscription_id\x18\x01 \x01(\tR\x0esubscriptionId\x12\x1d\n" +
 	"\n" +

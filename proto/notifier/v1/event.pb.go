@@ -679,13 +679,13 @@ const file_notifier_v1_event_proto_rawDesc = "" +
 	"\x15PublishEventsResponse\x12\x1b\n" +
 	"\tevent_ids\x18\x01 \x03(\tR\beventIds\"?\n" +
 	"\x0fGetEventRequest\x12,\n" +
-	"\x02id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\x02id\"\xaa\x01\n" +
+	"\x02id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\x02id\"\xbf\x01\n" +
 	"\x11ListEventsRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\x12\x1c\n" +
-	"\x04type\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04type\x12(\n" +
-	"\vemployee_id\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\n" +
+	"\x04type\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04type\x12=\n" +
+	"\vemployee_id\x18\x04 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{0,64}$R\n" +
 	"employeeId\"\x8c\x01\n" +
 	"\x12ListEventsResponse\x123\n" +
 	"\x06events\x18\x01 \x03(\v2\x1b.hirewire.notifier.v1.EventR\x06events\x12&\n" +
@@ -699,9 +699,9 @@ const file_notifier_v1_event_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x05R\aversion\x12 \n" +
 	"\vdescription\x18\x03 \x01(\tR\vdescription\x12/\n" +
-	"\x06schema\x18\x04 \x01(\v2\x17.google.protobuf.StructR\x06schema\"B\n" +
-	"\x14EraseEmployeeRequest\x12*\n" +
-	"\vemployee_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\n" +
+	"\x06schema\x18\x04 \x01(\v2\x17.google.protobuf.StructR\x06schema\"U\n" +
+	"\x14EraseEmployeeRequest\x12=\n" +
+	"\vemployee_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\n" +
 	"employeeId\"o\n" +
 	"\x15EraseEmployeeResponse\x12#\n" +
 	"\revents_erased\x18\x01 \x01(\x03R\feventsErased\x121\n" +

@@ -317,7 +317,8 @@ type Subscription struct {
 	Url string `protobuf:"bytes,5,opt,name=url,proto3" json:"url,omitempty"`
 	// Exact types or `employee.*`; empty: all.
 	EventTypes []string `protobuf:"bytes,6,rep,name=event_types,json=eventTypes,proto3" json:"event_types,omitempty"`
-	// A CEL expression over `event`, such as `event.data.employee.country == "DE"`; empty: all.
+	// A CEL expression over `event`, such as `event.data.employee.country == "DE"`; empty: all. The pattern of `matches()` is a
+	// literal. An event for which it cannot be evaluated, or costs too much, does not match.
 	Filter string `protobuf:"bytes,7,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Output only.
 	Status Subscription_Status `protobuf:"varint,8,opt,name=status,proto3,enum=hirewire.notifier.v1.Subscription_Status" json:"status,omitempty"`
