@@ -69,7 +69,11 @@ func (c *demoCommand) Run(ctx context.Context) (err error) {
 	if err := clients.AwaitSubscriptions(ctx, description); err != nil {
 		return err
 	}
-	screen.Keep("employee-svc, notifier and %d banks are ready after %.1f s", c.Banks, time.Since(start).Seconds())
+	banks := "banks"
+	if c.Banks == 1 {
+		banks = "bank"
+	}
+	screen.Keep("employee-svc, notifier and %d %s are ready after %.1f s", c.Banks, banks, time.Since(start).Seconds())
 	if c.ReadyFile != "" {
 		if err := description.WriteFile(c.ReadyFile); err != nil {
 			return err
@@ -112,7 +116,7 @@ func (c *demoCommand) stay(ctx context.Context, running *stack.Running, v verdic
 	if c.JSON {
 		out = os.Stderr
 	}
-	if v.Employees > 0 {
+	if v.Employees > 0 || v.Refused > 0 {
 		v.Print(out)
 	}
 	fmt.Fprintf(out, "  Where to look, until Ctrl-C (it is all in one JSON object with --ready-file):\n\n")

@@ -46,10 +46,19 @@ func (c *importCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return report(v, c.JSON)
+	if err := report(v, c.JSON); err != nil {
+		return err
+	}
+	if v.Refused > 0 {
+		return errRefused
+	}
+	return nil
 }
 
-var errNotGood = errors.New("accounts were lost or doubled")
+var (
+	errNotGood = errors.New("accounts were lost or doubled")
+	errRefused = errors.New("rows were refused")
+)
 
 // report prints the verdict; one that is not good is an error.
 func report(v verdict.Verdict, asJSON bool) error {
@@ -129,6 +138,7 @@ func importAndJudge(ctx context.Context, clients *stack.Clients, rows iter.Seq[p
 		return verdict.Verdict{}, fmt.Errorf("judge: %w", err)
 	}
 	screen.Clear()
+	v.Refused = result.Failed
 	v.Seconds = float64(time.Since(start).Milliseconds()) / 1000
 	return v, nil
 }

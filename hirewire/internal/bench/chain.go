@@ -23,7 +23,7 @@ func (b *bench) chain(ctx context.Context) error {
 	for _, banks := range []int{1, 3} {
 		var single, batched []*Chain
 		for i := range b.Runs {
-			b.progress("chain, %d banks, run %d of %d", banks, i+1, b.Runs)
+			b.progress("chain, %s, run %d of %d", count(strconv.Itoa(banks), "bank"), i+1, b.Runs)
 			one, many, err := b.chainRun(ctx, banks)
 			if err != nil {
 				return err

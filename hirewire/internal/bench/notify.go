@@ -27,7 +27,7 @@ const grace = 60 * time.Second
 func (b *bench) notifyParts(ctx context.Context) error {
 	rigs := map[int]*rig{}
 	for _, n := range []int{1, 3} {
-		b.progress("warming up with subscriptions: %d", n)
+		b.progress("warming up with %s", count(strconv.Itoa(n), "subscription"))
 		r, stop, err := b.newRig(ctx)
 		if err != nil {
 			return err
@@ -61,7 +61,7 @@ func (b *bench) notifyParts(ctx context.Context) error {
 			if !b.wants("notify") {
 				continue
 			}
-			b.progress("notify, %d subscriptions, run %d of %d", n, i+1, b.Runs)
+			b.progress("notify, %s, run %d of %d", count(strconv.Itoa(n), "subscription"), i+1, b.Runs)
 			run, err := rigs[n].saturate(ctx, n, b.Events)
 			if err != nil {
 				return err

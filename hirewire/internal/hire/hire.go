@@ -2,6 +2,7 @@
 package hire
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -24,7 +26,7 @@ type Result struct {
 	Created  int64
 	Existing int64 // stored by an earlier import of the same rows
 	Failed   int64
-	// Errors are the failures that were reported one by one, in no order; Failed may be more.
+	// Errors are the failures that were reported one by one, by line; Failed may be more.
 	Errors []RowError
 }
 
@@ -84,7 +86,9 @@ func Import(ctx context.Context, client employeev1.EmployeeServiceClient, rows i
 			}
 		}
 	}
-	return result, flush()
+	err := flush()
+	slices.SortStableFunc(result.Errors, func(a, b RowError) int { return cmp.Compare(a.Line, b.Line) })
+	return result, err
 }
 
 // requestID is the same for the same row in every import.

@@ -29,6 +29,8 @@ type Verdict struct {
 	P99 float64 `json:"p99_ms"`
 	// Seconds is how long the whole took.
 	Seconds float64 `json:"seconds"`
+	// Refused are the rows of an import that were not stored.
+	Refused int64 `json:"-"`
 	// Last is when the last account was opened.
 	Last time.Time `json:"-"`
 }
@@ -152,10 +154,19 @@ func percentile(latencies []time.Duration, p float64) float64 {
 // Print writes the verdict for people.
 func (v Verdict) Print(w io.Writer) {
 	fmt.Fprintf(w, "\n  employees   %8d\n  banks       %8d\n  deliveries  %8d\n  accounts    %8d\n  lost        %8d\n  duplicates  %8d\n", v.Employees, v.Banks, v.Deliveries, v.Accounts, v.Lost, v.Duplicates)
-	fmt.Fprintf(w, "  create to account: p50 %.1f ms, p99 %.1f ms\n  in %.1f s\n\n", v.P50, v.P99, v.Seconds)
-	if v.Good() {
-		fmt.Fprintf(w, "  Every employee has exactly one account in every bank.\n\n")
-	} else {
+	if v.Refused > 0 {
+		fmt.Fprintf(w, "  refused     %8d\n", v.Refused)
+	}
+	if v.Accounts > 0 {
+		fmt.Fprintf(w, "  create to account: p50 %.1f ms, p99 %.1f ms\n", v.P50, v.P99)
+	}
+	fmt.Fprintf(w, "  in %.1f s\n\n", v.Seconds)
+	switch {
+	case !v.Good():
 		fmt.Fprintf(w, "  NOT every employee has exactly one account in every bank.\n\n")
+	case v.Employees == 0:
+		fmt.Fprintf(w, "  There is no employee.\n\n")
+	default:
+		fmt.Fprintf(w, "  Every employee has exactly one account in every bank.\n\n")
 	}
 }
