@@ -15,11 +15,11 @@ import (
 	"hirewire.dev/webhook"
 )
 
-// checks are made in this order: first what must be taken, then what must be refused.
+// checks are made in this order: first what must be taken, then what must be refused. Without the first, no other is made.
 var checks = []check{
 	{
 		name: "valid message", wanted: "2xx", severity: Fail,
-		fix: "verify the HMAC over the raw bytes {webhook-id}.{webhook-timestamp}.{body}, before anything parses the body",
+		fix: "check --url and --secret first; then verify the HMAC over the raw bytes {webhook-id}.{webhook-timestamp}.{body}, before anything parses the body",
 		try: func(ctx context.Context, r *Receiver) (answer, bool) { return r.expect(ctx, r.message(), accepted) },
 	},
 	{

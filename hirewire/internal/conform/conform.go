@@ -52,7 +52,9 @@ func NewClient(transport http.RoundTripper) *http.Client {
 	}
 }
 
-// Run makes every check in turn and hands each finding over as it is made. It fails when the receiver cannot be reached at all.
+// Run makes every check in turn and hands each finding over as it is made. It stops after a valid message that is not taken:
+// a receiver that takes nothing would pass wherever something is to be refused. It fails when the receiver cannot be reached
+// at all.
 func (r *Receiver) Run(ctx context.Context, found func(Finding)) error {
 	if r.EventType == "" {
 		r.EventType = "webhook.test"
@@ -60,12 +62,15 @@ func (r *Receiver) Run(ctx context.Context, found func(Finding)) error {
 	if _, err := r.send(ctx, r.message()); err != nil {
 		return fmt.Errorf("reach the receiver: %w", err)
 	}
-	for _, c := range checks {
+	for i, c := range checks {
 		finding, err := c.run(ctx, r)
 		if err != nil {
 			return err
 		}
 		found(finding)
+		if i == 0 && finding.Grade != Pass {
+			return nil
+		}
 	}
 	return nil
 }

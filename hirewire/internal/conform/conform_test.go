@@ -62,6 +62,24 @@ func TestNaiveReceiverFailsWhereItShould(t *testing.T) {
 	}
 }
 
+// Nothing that follows would tell anything: whoever takes nothing refuses all forgeries, too.
+func TestReceiverThatTakesNothingFailsOnceWithWhatToCheck(t *testing.T) {
+	for name, status := range map[string]int{"another path": 404, "another secret": 401, "moved": 302, "broken": 500} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+			defer server.Close()
+			var findings []conform.Finding
+			receiver := &conform.Receiver{URL: server.URL, Secret: webhook.NewSecret(), Client: conform.NewClient(nil)}
+			if err := receiver.Run(t.Context(), func(f conform.Finding) { findings = append(findings, f) }); err != nil {
+				t.Fatal(err)
+			}
+			if len(findings) != 1 || findings[0].Grade != conform.Fail || !strings.HasPrefix(findings[0].Fix, "check --url and --secret first; ") {
+				t.Errorf("findings %+v", findings)
+			}
+		})
+	}
+}
+
 func TestUnreachableReceiverIsAnError(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()
