@@ -3,7 +3,6 @@ package main
 import (
 	"crypto/rand"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -30,9 +29,14 @@ func (c *initCommand) Validate() error { return checkBanks(c.Banks) }
 
 func (c *initCommand) Run() error {
 	done := filepath.Join(c.Dir, "client", "stack.json") // written last
-	if _, err := os.Stat(done); err == nil {
+	switch there, err := stack.ReadDescription(done); {
+	case err == nil && len(there.Banks) != c.Banks:
+		return fmt.Errorf("%s is for %d banks, not for %d: use another folder", c.Dir, len(there.Banks), c.Banks)
+	case err == nil:
 		fmt.Println("nothing to do: " + done + " is there")
 		return nil
+	case !errors.Is(err, os.ErrNotExist):
+		return err
 	}
 	if err := c.write(); err != nil {
 		return fmt.Errorf("init: %w", err)
@@ -93,11 +97,7 @@ func (c *initCommand) write() error {
 	if err := out.writeTo(c.Dir); err != nil {
 		return err
 	}
-	data, err := json.MarshalIndent(description, "", "  ")
-	if err != nil {
-		return err
-	}
-	return files{"client/stack.json": string(data)}.writeTo(c.Dir)
+	return description.WriteFile(filepath.Join(c.Dir, "client", "stack.json"))
 }
 
 // issue gives a service its certificate, and the authority's to trust.
@@ -128,14 +128,22 @@ func (f files) addDatabases(roles []string) {
 	f["postgres/init.sql"] = sql.String()
 }
 
-// writeTo writes the files. They are readable by all: who may see them is decided by who gets the folder mounted.
+// writeTo writes the files for the owner alone: in the image, all programs run as the user that init runs as. PostgreSQL has a
+// user of its own and reads its files as anybody may; the folder above all keeps others out where init makes it.
 func (f files) writeTo(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
 	for name, content := range f {
+		folderMode, fileMode := os.FileMode(0o700), os.FileMode(0o600)
+		if strings.HasPrefix(name, "postgres/") {
+			folderMode, fileMode = 0o755, 0o644
+		}
 		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(path), folderMode); err != nil {
 			return err
 		}
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(content), fileMode); err != nil {
 			return err
 		}
 	}
