@@ -30,9 +30,10 @@ type Running struct {
 	// PIDs are the processes by the service's name; services in this process have its own.
 	PIDs map[string]int
 
-	stop func() error
-	done chan struct{}
-	err  error
+	stop   func() error
+	unlock func() error
+	done   chan struct{}
+	err    error
 }
 
 // Done is closed when the stack has ended, whether it was stopped or failed.
@@ -42,11 +43,21 @@ func (r *Running) Done() <-chan struct{} { return r.done }
 func (r *Running) Stop() error {
 	err := r.stop()
 	<-r.done
-	return errors.Join(r.err, err)
+	return errors.Join(r.err, err, r.unlock())
 }
 
 // Start runs the services of a plan for cfg and returns when each of them is ready. The stack outlives ctx; Stop ends it.
-func Start(ctx context.Context, cfg Config, opts Options) (*Running, error) {
+// In a folder there can be one at a time.
+func Start(ctx context.Context, cfg Config, opts Options) (_ *Running, err error) {
+	unlock, err := lock(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, unlock())
+		}
+	}()
 	plan, err := NewPlan(cfg)
 	if err != nil {
 		return nil, err
@@ -54,7 +65,7 @@ func Start(ctx context.Context, cfg Config, opts Options) (*Running, error) {
 	if err := plan.CreateSchemas(ctx, cfg.DatabaseURL); err != nil {
 		return nil, err
 	}
-	r := &Running{Plan: plan, PIDs: map[string]int{}, done: make(chan struct{})}
+	r := &Running{Plan: plan, PIDs: map[string]int{}, unlock: unlock, done: make(chan struct{})}
 	var services []Service
 	for _, s := range plan.Services {
 		if len(opts.Kinds) == 0 || slices.Contains(opts.Kinds, s.Kind) {
