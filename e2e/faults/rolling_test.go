@@ -14,6 +14,7 @@ import (
 
 	"hirewire.dev/e2e/mockbank"
 	"hirewire.dev/e2e/programs"
+	"hirewire.dev/hirewire/latency"
 	"hirewire.dev/hirewire/stack"
 	"hirewire.dev/platform/id"
 	"hirewire.dev/platform/serve"
@@ -83,8 +84,8 @@ func TestRollingRestartsUnderLoad(t *testing.T) {
 	l.assertAll(t, published, 0)
 	latencies, _ := programs.Latencies(published, time.Time{}, time.Now(), bank.Requests())
 	t.Logf("%d events through %d restarts; the slowest stop took %s; p50 %s, p99 %s, slowest %s", len(published), *restarts, slowest.Round(time.Millisecond),
-		programs.Quantile(latencies, 0.5).Round(time.Millisecond), programs.Quantile(latencies, 0.99).Round(time.Millisecond), programs.Quantile(latencies, 1).Round(time.Millisecond))
-	if slowest := programs.Quantile(latencies, 1); slowest > 5*time.Second {
+		latency.Quantile(latencies, 0.5).Round(time.Millisecond), latency.Quantile(latencies, 0.99).Round(time.Millisecond), latency.Quantile(latencies, 1).Round(time.Millisecond))
+	if slowest := latency.Quantile(latencies, 1); slowest > 5*time.Second {
 		t.Errorf("an event took %s: it waited for the lease of a replica that had stopped", slowest)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"hirewire.dev/e2e/mockbank"
 	"hirewire.dev/e2e/programs"
+	"hirewire.dev/hirewire/latency"
 	notifierv1 "hirewire.dev/proto/notifier/v1"
 )
 
@@ -63,10 +64,10 @@ func TestHeldEventsDrainAtTheSetRate(t *testing.T) {
 		// The rate of the middle: the start and the end of the backlog are not steady.
 		rate := steadyRate(requests, first, drained)
 		latencies, missing := programs.Latencies(published, resumed, drained, requests)
-		p99 := programs.Quantile(latencies, 0.99)
+		p99 := latency.Quantile(latencies, 0.99)
 		t.Logf("%d held and %d new events: the first after %s, %.0f a second for %s; new ones: p50 %s, p99 %s", *held, len(published),
 			first.Sub(resumed).Round(time.Millisecond), rate, drained.Sub(first).Round(time.Millisecond),
-			programs.Quantile(latencies, 0.5).Round(time.Millisecond), p99.Round(time.Millisecond))
+			latency.Quantile(latencies, 0.5).Round(time.Millisecond), p99.Round(time.Millisecond))
 		if rate < 0.9*float64(*drainRate) || rate > 1.1*float64(*drainRate) {
 			t.Errorf("it was drained at %.0f a second, want %d ± 10 %%", rate, *drainRate)
 		}

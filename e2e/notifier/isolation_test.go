@@ -8,6 +8,7 @@ import (
 
 	"hirewire.dev/e2e/mockbank"
 	"hirewire.dev/e2e/programs"
+	"hirewire.dev/hirewire/latency"
 	"hirewire.dev/platform/id"
 	notifierv1 "hirewire.dev/proto/notifier/v1"
 )
@@ -102,5 +103,5 @@ func isolation(t testing.TB, e *engine, well, ill time.Duration) (before, hangin
 			t.Errorf("a bank that is well has dead deliveries: %v", b)
 		}
 	}
-	return programs.Quantile(first, 0.99), programs.Quantile(second, 0.99)
+	return latency.Quantile(first, 0.99), latency.Quantile(second, 0.99)
 }

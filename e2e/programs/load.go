@@ -98,11 +98,3 @@ func Latencies(published map[string]time.Time, from, to time.Time, arrived []moc
 	slices.Sort(sorted)
 	return sorted, missing
 }
-
-// Quantile of sorted times; 0 of none.
-func Quantile(sorted []time.Duration, q float64) time.Duration {
-	if len(sorted) == 0 {
-		return 0
-	}
-	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
-}

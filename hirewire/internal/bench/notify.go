@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"hirewire.dev/hirewire/internal/pki"
+	"hirewire.dev/hirewire/latency"
 	"hirewire.dev/platform/id"
 	"hirewire.dev/webhook"
 )
@@ -195,8 +196,8 @@ func (r *rig) measure(ctx context.Context, subscriptions, n int, run func(publis
 	notifierAfter, databaseAfter := r.cpu()
 	result := l.result(published, start)
 	deliveries := float64(n * subscriptions)
-	result.CPUNotifier = milliseconds(notifierAfter-notifier) / deliveries
-	result.CPUPostgres = milliseconds(databaseAfter-database) / deliveries
+	result.CPUNotifier = latency.Milliseconds(notifierAfter-notifier) / deliveries
+	result.CPUPostgres = latency.Milliseconds(databaseAfter-database) / deliveries
 	result.CPU = result.CPUNotifier + result.CPUPostgres
 	result.CPUPerEvent = result.CPU * float64(subscriptions)
 	for _, pid := range r.running.PIDs {

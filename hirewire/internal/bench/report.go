@@ -4,9 +4,10 @@ package bench
 import (
 	"cmp"
 	"maps"
-	"math"
 	"slices"
 	"time"
+
+	"hirewire.dev/hirewire/latency"
 )
 
 // Report is all that was measured; its JSON is what hirewire bench --json prints. Parts that were not asked for are nil.
@@ -167,13 +168,7 @@ func medianRate(rates []float64) *Rate {
 	return &Rate{PerSecond: rates[len(rates)/2], Min: rates[0], Max: rates[len(rates)-1]}
 }
 
-// quantile is in milliseconds, by the nearest rank, of sorted latencies.
+// quantile is in milliseconds.
 func quantile(sorted []time.Duration, q float64) float64 {
-	if len(sorted) == 0 {
-		return 0
-	}
-	at := int(math.Ceil(q*float64(len(sorted)))) - 1
-	return milliseconds(sorted[min(max(at, 0), len(sorted)-1)])
+	return latency.Milliseconds(latency.Quantile(sorted, q))
 }
-
-func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"hirewire.dev/hirewire/latency"
 	notifierv1 "hirewire.dev/proto/notifier/v1"
 )
 
@@ -41,7 +42,7 @@ func (b *bench) fanout(ctx context.Context) error {
 		return err
 	}
 	result := l.result([]time.Time{start}, start)
-	b.report.Fanout = &Fanout{Subscriptions: b.Subscriptions, AckMS: milliseconds(ack), LastMS: result.MaxLatency, Lost: result.Lost, Duplicates: result.Duplicates}
+	b.report.Fanout = &Fanout{Subscriptions: b.Subscriptions, AckMS: latency.Milliseconds(ack), LastMS: result.MaxLatency, Lost: result.Lost, Duplicates: result.Duplicates}
 	return nil
 }
 

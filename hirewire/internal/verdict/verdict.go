@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"hirewire.dev/hirewire/latency"
 	"hirewire.dev/hirewire/stack"
 	bankv1 "hirewire.dev/proto/bank/v1"
 	employeev1 "hirewire.dev/proto/employee/v1"
@@ -121,7 +122,8 @@ func Judge(ctx context.Context, clients *stack.Clients) (Verdict, error) {
 		return Verdict{}, fmt.Errorf("read the balance: %w", err)
 	}
 	v.Deliveries = balance.GetDelivered()
-	v.P50, v.P99 = percentile(latencies, .50), percentile(latencies, .99)
+	slices.Sort(latencies)
+	v.P50, v.P99 = latency.Milliseconds(latency.Quantile(latencies, .50)), latency.Milliseconds(latency.Quantile(latencies, .99))
 	return v, nil
 }
 
@@ -139,16 +141,6 @@ func eachAccount(ctx context.Context, bank stack.Bank, visit func(*bankv1.Accoun
 			return nil
 		}
 	}
-}
-
-// percentile is in milliseconds, by the nearest rank.
-func percentile(latencies []time.Duration, p float64) float64 {
-	if len(latencies) == 0 {
-		return 0
-	}
-	slices.Sort(latencies)
-	at := latencies[min(int(p*float64(len(latencies))), len(latencies)-1)]
-	return float64(at.Microseconds()) / 1000
 }
 
 // Print writes the verdict for people.
