@@ -66,6 +66,11 @@ func lostRace(err error) bool {
 	return code == sqliteBusy || code == sqliteLocked
 }
 
+// swallowed reports whether a transaction had failed or ended before.
+func swallowed(err error) bool {
+	return sqlState(err) == "25P02" || errors.Is(err, sql.ErrTxDone)
+}
+
 // badRow reports whether the database took exception to the data itself.
 func badRow(err error) bool {
 	state := sqlState(err)
@@ -83,10 +88,10 @@ func badRow(err error) bool {
 // statement to ask with is refused by a transaction that has merely failed, and
 // that refusal has a code.
 func connectionGone(err error) bool {
-	if err == nil {
+	if err == nil || swallowed(err) {
 		return false
 	}
-	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, sql.ErrTxDone) ||
+	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return true
 	}

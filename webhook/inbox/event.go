@@ -73,6 +73,10 @@ func (e *Event) Fail(err error) { e.failure = err }
 // may happen more than once. Its error rolls tx back. It may run again for the
 // same event after any failure, also one that it does not see.
 //
+// It must return the error of a statement of tx. To go on after one, such as
+// after a violated unique key, PostgreSQL needs a savepoint before it: otherwise
+// the transaction can only be rolled back, and the try has failed.
+//
 // The work should be short, since on SQLite nothing else is written meanwhile;
 // for what takes longer, such as a call to another service, see Config.Prepare.
 type Handler func(ctx context.Context, tx *sql.Tx, e *Event) error

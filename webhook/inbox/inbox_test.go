@@ -128,17 +128,29 @@ func TestWhatBecomesOfMessages(t *testing.T) {
 			tx.ExecContext(ctx, "INSERT INTO no_such_table VALUES (1)")
 			return effect(ctx, tx, e)
 		}, "", 0, 0, ""},
+		"swallowing an error": {func(ctx context.Context, tx *sql.Tx, e *inbox.Event) error {
+			effect(ctx, tx, e)
+			tx.ExecContext(ctx, "INSERT INTO no_such_table VALUES (1)")
+			return nil
+		}, "", 0, 0, ""},
+		"ending its transaction": {func(_ context.Context, tx *sql.Tx, _ *inbox.Event) error {
+			return tx.Rollback()
+		}, inbox.StatusQuarantined, 5, 0, "the handler returned nil after its transaction had failed or ended: " +
+			"sql: transaction has already been committed or rolled back"},
 	}
 	onEach(t, func(t *testing.T, db *database) {
 		for name, tt := range tests {
 			t.Run(name, func(t *testing.T) {
 				db.Exec("DELETE FROM effects")
 				db.Exec("DELETE FROM inbox_events")
-				if name == "breaking its transaction" { // only PostgreSQL minds
+				if tt.status == "" { // only PostgreSQL minds
 					tt.status, tt.attempts, tt.effects = inbox.StatusProcessed, 1, 1
 					if db.dialect == inbox.PostgreSQL {
 						tt.status, tt.attempts, tt.effects = inbox.StatusQuarantined, 5, 0
 						tt.lastErr = "pq: current transaction is aborted, commands ignored until end of transaction block (25P02)"
+						if name == "swallowing an error" {
+							tt.lastErr = "the handler returned nil after its transaction had failed or ended: " + tt.lastErr
+						}
 					}
 				}
 				c := config(db)
@@ -290,6 +302,8 @@ func TestBatchFindsTheOneToBlame(t *testing.T) {
 					e.Fail(fmt.Errorf("bad: %w", inbox.ErrPoison))
 				case 70:
 					e.Ignore("nothing to do")
+				case 80:
+					tx.Rollback()
 				}
 				e.Outcome, e.Reference = `opened "it" \ {now}`, "acc_ü,"+e.ID
 			}
@@ -303,10 +317,10 @@ func TestBatchFindsTheOneToBlame(t *testing.T) {
 		acceptAll(t, p, ds)
 		close(gate)
 		idle(t, db)
-		if got := statuses(t, db); got != "2 QUARANTINED, 97 PROCESSED, 1 IGNORED" {
+		if got := statuses(t, db); got != "3 QUARANTINED, 96 PROCESSED, 1 IGNORED" {
 			t.Error(got)
 		}
-		if got := effects(t, db); got != 98 {
+		if got := effects(t, db); got != 97 {
 			t.Errorf("%d effects", got)
 		}
 		if largest.Load() < 2 {

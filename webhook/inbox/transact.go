@@ -18,6 +18,10 @@ var errSlow = errors.New(tookTooLong)
 
 const tookTooLong = "took too long"
 
+// errSwallowed: the handler returned no error, though its transaction can only
+// be rolled back, or it ended that itself.
+var errSwallowed = errors.New("the handler returned nil after its transaction had failed or ended")
+
 // transact runs the handler and the marking of its events in one transaction.
 // It returns nil when that is committed; errFenced when some item is no longer
 // ours or not first in its line; errLeft; or the error of the handler. Races
@@ -99,6 +103,9 @@ func (r *run) handleAndMark(ctx context.Context, tx *sql.Tx, items []*item) erro
 	}
 	n, err := r.b.backend.finish(ctx, tx, items, now())
 	if err != nil {
+		if swallowed(err) {
+			return fmt.Errorf("%w: %w", errSwallowed, err)
+		}
 		if badRow(err) {
 			return fmt.Errorf("mark as processed: %w", err)
 		}
