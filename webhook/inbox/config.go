@@ -71,8 +71,8 @@ type Config struct {
 	// Poll is how often the table is asked for due events when nothing else
 	// calls for it. Default 1 s.
 	Poll time.Duration
-	// MaxAttempts is how often an event may fail before it is quarantined.
-	// Default 5.
+	// MaxAttempts is how often an event may fail before it is quarantined. Of
+	// tries that take too long one in ten counts. Default 5.
 	MaxAttempts int
 	// Backoff is the wait after the n-th failed attempt, from 1. Default 1 s,
 	// 5 s, 30 s and then 2 min, each ±20 %.

@@ -37,6 +37,10 @@ func sqlState(err error) string {
 const (
 	sqliteBusy       = 5
 	sqliteLocked     = 6
+	sqliteReadonly   = 8
+	sqliteIOErr      = 10
+	sqliteFull       = 13
+	sqliteCantOpen   = 14
 	sqliteTooBig     = 18
 	sqliteConstraint = 19
 	sqliteMismatch   = 20
@@ -69,6 +73,21 @@ func lostRace(err error) bool {
 // swallowed reports whether a transaction had failed or ended before.
 func swallowed(err error) bool {
 	return sqlState(err) == "25P02" || errors.Is(err, sql.ErrTxDone)
+}
+
+// notAble reports whether the database could not do what it will be able to do
+// again: its disk is full or fails, it lacks memory or connections, it is read
+// only or told to stop. No event is to blame for that.
+func notAble(err error) bool {
+	state := sqlState(err)
+	if strings.HasPrefix(state, "53") || strings.HasPrefix(state, "57") || strings.HasPrefix(state, "58") || state == "25006" {
+		return true
+	}
+	switch sqliteCode(err) {
+	case sqliteReadonly, sqliteIOErr, sqliteFull, sqliteCantOpen:
+		return true
+	}
+	return false
 }
 
 // badRow reports whether the database took exception to the data itself.

@@ -10,7 +10,8 @@ import (
 )
 
 // What a handler may return to decide what becomes of an event. Any other error
-// is a failed try.
+// is a failed try; but an error of the database that is not about the data, such
+// as a full disk, is as ErrTransient.
 var (
 	// ErrIgnore, returned or wrapped by a handler, says that there is nothing to
 	// do for the event: it becomes IGNORED, and its transaction is committed.

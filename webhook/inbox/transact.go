@@ -143,6 +143,11 @@ func (r *run) handle(ctx context.Context, tx *sql.Tx, items []*item) error {
 	return err
 }
 
+// slowTries: of so many tries that took too long, one counts. A lock or a
+// database that hangs may be to blame, and passes; but an event that hangs each
+// time must not hold up its key for ever.
+const slowTries = 10
+
 // fail records that an event could not be processed, and when to try again.
 func (r *run) fail(ctx context.Context, it *item, cause error) {
 	r.hold(it)
@@ -150,11 +155,14 @@ func (r *run) fail(ctx context.Context, it *item, cause error) {
 	attempt := it.attempts + 1
 	strikes := it.strikes
 	status, wait := StatusFailed, time.Duration(0)
+	slow := errors.Is(cause, errSlow) || errors.Is(cause, context.DeadlineExceeded)
 	switch {
 	case errors.Is(cause, ErrPoison):
 		status = StatusQuarantined
-	case errors.Is(cause, ErrTransient):
+	case errors.Is(cause, ErrTransient) || notAble(cause):
 		wait = transientBackoff(attempt)
+	case slow && attempt%slowTries != 0:
+		wait = r.b.config.Backoff(attempt)
 	default:
 		strikes++
 		wait = r.b.config.Backoff(strikes)
