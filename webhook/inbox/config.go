@@ -37,8 +37,8 @@ type Config struct {
 	// Prepare, if set, sees a batch before its transaction begins: the place
 	// for calls to other services. See [Event.Fail] and [Event.Note].
 	Prepare func(ctx context.Context, events []*Event)
-	// Subject tells what an event is about. Its error quarantines the event on
-	// arrival. Default: no key, so no order.
+	// Subject tells what an event is about. Its error, or a panic, quarantines
+	// the event on arrival. Default: no key, so no order.
 	Subject func(webhook.Event) (Subject, error)
 
 	// Workers is how many transactions apply events at the same time. Default 2;

@@ -226,7 +226,10 @@ func (b *Inbox) toRow(d webhook.Delivery) *row {
 	}
 	problem := d.Problem
 	if problem == nil {
-		r.subject, problem = b.config.Subject(d.Event)
+		problem = recovered(func() (err error) {
+			r.subject, err = b.config.Subject(d.Event)
+			return err
+		})
 		if problem == nil && !validKey(r.subject.Key) {
 			problem = errors.New("the key of the event is no key")
 		}

@@ -193,6 +193,7 @@ func TestNotUnderstoodIsQuarantinedOnArrival(t *testing.T) {
 		p.accept(t, broken, delivery("evt_5", "emp_1", 1))
 		for _, d := range []webhook.Delivery{
 			delivery("evt_2", "refuse", 1), delivery("evt_3", "a\x00b", 1), delivery("evt_4", strings.Repeat("x", 257), 1),
+			delivery("evt_6", "panic", 1),
 		} {
 			for range 2 { // the answer is the same each time
 				if err := p.Accept(t.Context(), d); !errors.Is(err, webhook.ErrQuarantined) {
@@ -201,7 +202,7 @@ func TestNotUnderstoodIsQuarantinedOnArrival(t *testing.T) {
 			}
 		}
 		idle(t, db)
-		if got := statuses(t, db); got != "4 QUARANTINED, 1 PROCESSED" {
+		if got := statuses(t, db); got != "5 QUARANTINED, 1 PROCESSED" {
 			t.Error(got)
 		}
 		r, err := p.Get(t.Context(), "evt_1")

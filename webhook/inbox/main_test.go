@@ -141,6 +141,9 @@ func subject(e webhook.Event) (inbox.Subject, error) {
 	if err := json.Unmarshal(e.Data, &p); err != nil {
 		return inbox.Subject{}, err
 	}
+	if p.Key == "panic" {
+		panic("no luck")
+	}
 	if p.Key == "refuse" {
 		return inbox.Subject{}, errors.New("no such employee id")
 	}
