@@ -200,7 +200,7 @@ func TestRetention(t *testing.T) {
 	onEach(t, func(t *testing.T, db *database) {
 		p := filled(t, db)
 		p.stop()
-		old := time.Now().Add(-31 * 24 * time.Hour)
+		old := time.Now().Add(-41 * 24 * time.Hour)
 		for i := range 1200 { // more than one step
 			old = old.Add(time.Millisecond)
 			insertOld(t, db, fmt.Sprintf("old_%d", i), old)
@@ -216,7 +216,8 @@ func TestRetention(t *testing.T) {
 		if _, err := db.Exec("UPDATE inbox_events SET status = 'FAILED', due_at = $1, finished_at = NULL WHERE id IN ('old_3', 'old_700')", param(db, time.Now().Add(time.Hour))); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := db.Exec("UPDATE inbox_events SET received_at = $1 WHERE id LIKE 'evt%'", param(db, time.Now())); err != nil {
+		// The longest that the notifier tries: 30 days and a fifth.
+		if _, err := db.Exec("UPDATE inbox_events SET received_at = $1 WHERE id LIKE 'evt%'", param(db, time.Now().Add(-36*24*time.Hour))); err != nil {
 			t.Fatal(err)
 		}
 		p = start(t, config(db))

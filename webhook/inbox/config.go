@@ -78,7 +78,8 @@ type Config struct {
 	// 5 s, 30 s and then 2 min, each ±20 %.
 	Backoff func(attempt int) time.Duration
 	// Retention is how long finished messages, and so their ids, are kept. It
-	// must be longer than any sender retries. Default 30 days, at least 7.
+	// must be longer than any sender retries: the notifier takes schedules of up
+	// to 30 days, and waits up to a fifth longer. Default 40 days, at least 7.
 	Retention time.Duration
 	// DrainTimeout is how long Run, when its context is done, goes on with what
 	// it has in memory; the rest it gives back. Default 5 s.
@@ -132,7 +133,7 @@ func (c Config) withDefaults() (Config, error) {
 	orDefault(&c.Poll, time.Second)
 	orDefault(&c.Linger, 10*time.Millisecond)
 	orDefault(&c.MaxAttempts, 5)
-	orDefault(&c.Retention, 30*24*time.Hour)
+	orDefault(&c.Retention, 40*24*time.Hour)
 	orDefault(&c.DrainTimeout, 5*time.Second)
 	if c.Backoff == nil {
 		c.Backoff = defaultBackoff
