@@ -18,6 +18,7 @@ const WebhookPath = "/webhooks/employees"
 type Config struct {
 	Name    string `env:"BANK_NAME" required:"" group:"Bank" help:"The bank's name, and the name of its subscription. It stays: its database belongs to it."`
 	Country string `env:"BANK_COUNTRY" default:"DE" group:"Bank" help:"ISO 3166 code of the country whose account numbers the bank issues. It stays, too."`
+	Code    string `env:"BANK_CODE" group:"Bank" help:"The bank's code in the account numbers of its country, with the branch where they have one, such as 37040044. Default: made of BANK_NAME; where codes are short, two banks may get the same. New accounts have it, old ones keep their numbers."`
 
 	HTTPAddr  settings.Addr `env:"BANK_HTTP_ADDR" default:"127.0.0.1:8003" group:"Addresses" help:"Where the webhook and REST are served, over HTTPS only."`
 	GRPCAddr  settings.Addr `env:"BANK_GRPC_ADDR" default:"127.0.0.1:9003" group:"Addresses" help:"Where gRPC is served."`

@@ -55,6 +55,7 @@ func TestBadSettingsStopTheStart(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"BANK_NAME":               func(c *Config) { c.Name = "" },
 		"BANK_COUNTRY":            func(c *Config) { c.Country = "ZZ" },
+		"BANK_CODE":               func(c *Config) { c.Code = "12-34" },
 		"BANK_PUBLIC_URL":         func(c *Config) { c.PublicURL = "http://bank.test" },
 		"BANK_CLIENT_NAMES":       func(c *Config) { c.ClientCA = c.TLSCert },
 		"BANK_GRPC_TLS_KEY":       func(c *Config) { c.GRPCCert = c.TLSCert },

@@ -45,6 +45,9 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Service, err err
 	if err != nil {
 		return nil, fmt.Errorf("BANK_COUNTRY: %w", err)
 	}
+	if issuer, err = issuer.WithCode(cfg.Code); err != nil {
+		return nil, fmt.Errorf("BANK_CODE: %w", err)
+	}
 	registry := telemetry.NewRegistry("bank-svc")
 	health := serve.NewHealth(log)
 	s := &Service{cfg: cfg, log: log, metrics: newMetrics(registry), group: serve.NewGroup(log, health)}

@@ -5,7 +5,6 @@ package iban
 import (
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"slices"
 	"strings"
 )
@@ -20,14 +19,27 @@ type Issuer struct {
 	template []byte // the BBAN with the bank's own code filled in
 }
 
-// NewIssuer makes the issuer for a bank in a country (ISO 3166-1 alpha-2). The bank's code is derived from its name, so that
-// two banks of one country do not issue the same numbers.
+// NewIssuer makes the issuer for a bank in a country (ISO 3166-1 alpha-2). The bank's code is derived from its name: two banks
+// of one country hardly ever share one where it is long, but by chance where it has three or four digits. See WithCode.
 func NewIssuer(country, bank string) (*Issuer, error) {
 	s, ok := schemes[country]
 	if !ok {
 		return nil, fmt.Errorf("country %q: no account numbers known; use one of %s", country, strings.Join(Countries(), ", "))
 	}
 	return &Issuer{country: country, scheme: s, template: s.template(bank)}, nil
+}
+
+// WithCode is the issuer with a code that somebody has assigned to the bank: all digits and letters of the layout that name bank
+// and branch. "" changes nothing.
+func (i *Issuer) WithCode(code string) (*Issuer, error) {
+	if code == "" {
+		return i, nil
+	}
+	template, err := i.scheme.templateOf(code)
+	if err != nil {
+		return nil, err
+	}
+	return &Issuer{country: i.country, scheme: i.scheme, template: template}, nil
 }
 
 // Countries lists the countries that have an issuer, in order.
@@ -68,11 +80,4 @@ func mod97(s string) int {
 		}
 	}
 	return r
-}
-
-// seed is what the bank's code is made of.
-func seed(bank string) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(bank))
-	return h.Sum64()
 }

@@ -2,6 +2,7 @@ package iban
 
 import (
 	"errors"
+	"fmt"
 	"math/big"
 	"regexp"
 	"strings"
@@ -151,13 +152,72 @@ func TestDifferentSerialsNeverShareANumber(t *testing.T) {
 	})
 }
 
+// Codes that are made of names use all that the layout has: of fifty banks, few share a code of three digits, and none a longer one.
 func TestBanksOfOneCountryIssueDifferentNumbers(t *testing.T) {
-	a, _ := NewIssuer("DE", "Northwind Bank")
-	b, _ := NewIssuer("DE", "Contoso Bank")
-	na, _ := a.Number(1)
-	nb, _ := b.Number(1)
-	if na == nb {
-		t.Errorf("both issue %s", na)
+	for _, country := range Countries() {
+		t.Run(country, func(t *testing.T) {
+			banks := map[string]string{}
+			shared := 0
+			for i := range 50 {
+				name := fmt.Sprintf("Bank %d", i)
+				is, _ := NewIssuer(country, name)
+				n, err := is.Number(1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if banks[n] != "" {
+					shared++
+				}
+				banks[n] = name
+			}
+			most := 0
+			if strings.Count(schemes[country].layout, "b") <= 4 && !strings.Contains(schemes[country].layout, "B") {
+				most = 3
+			}
+			if shared > most {
+				t.Errorf("%d of 50 banks share a code", shared)
+			}
+		})
+	}
+}
+
+func TestAssignedCodes(t *testing.T) {
+	tests := []struct{ country, code, number, problem string }{
+		{"DE", "37040044", "37040044", ""},
+		{"GB", "NWBK601613", "NWBK601613", ""},
+		{"PL", "1090101", "1090101", ""},
+		{"NL", "ABNA", "ABNA", ""},
+		{"DE", "3704004", "", "must have 8 digits"},
+		{"DE", "370400441", "", "must have 8 digits"},
+		{"DE", "3704004X", "", "must have 8 digits"},
+		{"DE", "3704004\xb2", "", "must have 8 digits"},
+		{"GB", "nwbk601613", "", "must have 4 letters from A to Z and 6 digits"},
+		{"NL", "ABN1", "", "must have 4 letters from A to Z"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.country+" "+tt.code, func(t *testing.T) {
+			is, err := NewIssuer(tt.country, "Bank")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if is, err = is.WithCode(tt.code); tt.problem != "" {
+				if err == nil || err.Error() != tt.problem {
+					t.Errorf("%v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, err := is.Number(1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			valid(t, tt.country, n)
+			if !strings.HasPrefix(n[4:], tt.number) {
+				t.Errorf("%s", n)
+			}
+		})
 	}
 }
 

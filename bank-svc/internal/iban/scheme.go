@@ -1,6 +1,13 @@
 package iban
 
-import "bytes"
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+)
 
 // scheme is how a country writes a BBAN (the SWIFT IBAN registry), one letter for each place:
 //
@@ -45,21 +52,56 @@ var schemes = map[string]scheme{
 	"SM": {layout: "kbbbbbbbbbbcccccccccccc", check: italy},
 }
 
-// template is the layout with the bank's code in it.
+// template is the layout with the bank's code in it, made of its name.
 func (s scheme) template(bank string) []byte {
 	t := []byte(s.layout)
-	code := seed(bank)
+	hash := sha256.Sum256([]byte(bank))
+	code := binary.BigEndian.Uint64(hash[:]) // more than any layout has codes
 	for i, c := range t {
 		switch c {
 		case 'b':
 			t[i] = '0' + byte(code%10)
-			code = code*6364136223846793005 + 1442695040888963407
+			code /= 10
 		case 'B':
 			t[i] = 'A' + byte(code%26)
-			code = code*6364136223846793005 + 1442695040888963407
+			code /= 26
 		}
 	}
 	return t
+}
+
+// templateOf is the layout with a given code in it.
+func (s scheme) templateOf(code string) ([]byte, error) {
+	t := []byte(s.layout)
+	rest, right := code, true
+	for i, c := range t {
+		if c != 'b' && c != 'B' {
+			continue
+		}
+		if rest == "" {
+			right = false
+			break
+		}
+		t[i], rest = rest[0], rest[1:]
+		right = right && (c == 'b' && t[i] >= '0' && t[i] <= '9' || c == 'B' && t[i] >= 'A' && t[i] <= 'Z')
+	}
+	if !right || rest != "" {
+		return nil, errors.New("must have " + s.codeForm())
+	}
+	return t, nil
+}
+
+// codeForm says what a code consists of.
+func (s scheme) codeForm() string {
+	letters, digits := strings.Count(s.layout, "B"), strings.Count(s.layout, "b")
+	var parts []string
+	if letters > 0 {
+		parts = append(parts, fmt.Sprintf("%d letters from A to Z", letters))
+	}
+	if digits > 0 {
+		parts = append(parts, fmt.Sprintf("%d digits", digits))
+	}
+	return strings.Join(parts, " and ")
 }
 
 // fill writes the serial's account number and its check digits; false when the serial is too large for the layout.
