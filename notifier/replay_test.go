@@ -310,3 +310,26 @@ func TestSubscriptionsCanStartInThePast(t *testing.T) {
 		}
 	})
 }
+
+// What was made for one subscription alone is in nobody's past, not even in that of a subscription to everything.
+func TestTestEventsAreNotReplayed(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, url string) {
+		n := start(t, config(t, url))
+		pub, own, other := n.as(t, "publisher"), n.as(t, "bank-a"), n.as(t, "bank-b")
+		pub.publish(t, fact(t, "emp_1", 1, nil))
+		sub := own.subscribe(t, newBank(t), nil)
+		if _, err := own.SendTestEvent(t.Context(), &notifierv1.SendTestEventRequest{Id: sub.GetId()}); err != nil {
+			t.Fatal(err)
+		}
+		early, late := newBank(t), newBank(t)
+		all := other.subscribe(t, early, func(s *notifierv1.Subscription) { s.Name, s.StartFrom = "all", "EARLIEST" })
+		sub = other.subscribe(t, late, func(s *notifierv1.Subscription) { s.Name = "now" })
+		if r := other.replay(t, &notifierv1.Replay{SubscriptionId: sub.GetId()}); r.GetTotalCount() != 1 {
+			t.Errorf("%d are to be replayed, want the fact alone", r.GetTotalCount())
+		}
+		for sub, b := range map[string]*bank{all.GetId(): early, sub.GetId(): late} {
+			eventually(t, "the fact", 10*time.Second, func() bool { return len(b.seen()) > 0 })
+			balanced(t, other, sub, 1)
+		}
+	})
+}

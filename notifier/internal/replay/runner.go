@@ -10,6 +10,7 @@ import (
 
 	"hirewire.dev/notifier/internal/delivery"
 	"hirewire.dev/notifier/internal/event"
+	"hirewire.dev/notifier/internal/schema"
 	"hirewire.dev/notifier/internal/subscription"
 )
 
@@ -173,6 +174,9 @@ func (r *Runner) next(ctx context.Context, j *Job, t *subscription.Target, after
 		return nil, 0, err
 	}
 	for _, e := range events {
+		if _, err := schema.Lookup(e.Type); err != nil {
+			continue // the notifier's own, for one subscription alone
+		}
 		if j.wants(e.Type) && t.Match(r.candidate(e)) {
 			matched = append(matched, e)
 		}
