@@ -55,7 +55,8 @@ func (d *Dispatcher) refresh(now time.Time) {
 	poke(d.claimSoon)
 }
 
-// show gives one lane its new view. What it holds goes back when it may not be sent now.
+// show gives one lane its new view. What it holds goes back when it may not be sent now. A lane that opens again begins at
+// once, whatever its receiver asked for before.
 func (d *Dispatcher) show(l *lane, t *subscription.Target, now time.Time) {
 	was := l.open()
 	l.show(t, now, d.rateShare())
@@ -63,6 +64,7 @@ func (d *Dispatcher) show(l *lane, t *subscription.Target, now time.Time) {
 	case !l.open():
 		d.putBack(l, 0)
 	case !was:
+		l.heldUntil, l.throttles = time.Time{}, 0
 		l.claim = true
 	}
 	d.makeReady(l)

@@ -410,3 +410,52 @@ func TestBounds(t *testing.T) {
 		}
 	})
 }
+
+// TestHoldEnds: what a receiver asked for ends with it, and when its subscription goes on after a pause.
+func TestHoldEnds(t *testing.T) {
+	status := func(s subscription.Status) func(*subscription.Target) *subscription.Target {
+		return func(t *subscription.Target) *subscription.Target { t.Status = s; return t }
+	}
+	for _, c := range []struct {
+		name string
+		how  func(r *rig)
+	}{
+		{"the URL changes while it answers", func(r *rig) {
+			time.Sleep(time.Second)
+			r.snapshots.change("a", func(s *subscription.Target) *subscription.Target { s.URL = "https://new.test/"; return s })
+			time.Sleep(10 * time.Second)
+		}},
+		{"the URL changes after it answered", func(r *rig) {
+			time.Sleep(10 * time.Second)
+			r.snapshots.change("a", func(s *subscription.Target) *subscription.Target { s.URL = "https://new.test/"; return s })
+		}},
+		{"it is paused and resumed", func(r *rig) {
+			time.Sleep(10 * time.Second)
+			r.snapshots.change("a", status(subscription.Paused))
+			time.Sleep(time.Second)
+			r.snapshots.change("a", status(subscription.Active))
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := target("a")
+				sent := 0
+				r := start(t, delivery.Config{}, func(ctx context.Context, _ delivery.Request) delivery.Attempt {
+					if sent++; sent > 1 {
+						return answer(200)
+					}
+					sleep(ctx, 5*time.Second)
+					held := answer(503)
+					held.RetryAfter = 24 * time.Hour
+					return held
+				}, a)
+				r.publish(a, "emp_1")
+				c.how(r)
+				synctest.Wait()
+				r.publish(r.snapshots.Current().Targets["a"], "emp_2")
+				time.Sleep(5 * time.Second)
+				r.want(1, 1, 0)
+			})
+		})
+	}
+}

@@ -74,6 +74,10 @@ func (d *Dispatcher) settle(j *job, a Attempt, next Decision, now time.Time) {
 	l := j.lane
 	l.inFlight--
 	d.inFlight--
+	defer d.makeReady(l)
+	if l.target == nil || l.target.URL != j.target.URL {
+		return // another receiver's answer
+	}
 	switch a.Outcome {
 	case OutcomeDelivered:
 		l.limit.success()
@@ -93,7 +97,6 @@ func (d *Dispatcher) settle(j *job, a Attempt, next Decision, now time.Time) {
 		poke(d.goneSoon)
 		d.putBack(l, 0)
 	}
-	d.makeReady(l)
 }
 
 // same says whether two views of a subscription are of the same revision of it.
