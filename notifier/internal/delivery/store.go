@@ -65,8 +65,9 @@ func Holder(token int64) int64 { return token >> grantBits << grantBits }
 // Tokens are the first and the last token of a holder.
 func Tokens(holder int64) (first, last int64) { return holder, holder | (1<<grantBits - 1) }
 
-// BlockedFor is when a delivery that waits in line is looked at first, should nothing wake it before.
-const BlockedFor = time.Second
+// BlockedFor is when a delivery that waits in line is looked at first, should nothing wake it before: what it waits for may
+// have ended while it was being stored, so that neither saw the other.
+const BlockedFor = 50 * time.Millisecond
 
 // Store keeps deliveries.
 //

@@ -129,6 +129,9 @@ func storable(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "�"), "\x00", "")
 }
 
+// linedUpFor is how long after something was seen to wait in line in a lane its ends are stored at once.
+const linedUpFor = time.Second
+
 // finish notes how an attempt ended, and gives the worker its next job if there is one; else the worker is idle.
 func (d *Dispatcher) finish(ctx context.Context, j *job, a Attempt, mine chan job) (next job, ok bool) {
 	decision := Next(a, d.schedule(j.target), a.Number-j.item.Base, luck())
@@ -140,7 +143,7 @@ func (d *Dispatcher) finish(ctx context.Context, j *job, a Attempt, mine chan jo
 	defer d.mu.Unlock()
 	d.ends.add(Finished{
 		Leased: j.item, Attempt: a, Status: decision.Status, Wait: decision.Wait, Ordered: ordered(j.target),
-	}, now.Sub(j.lane.linedUp) < BlockedFor)
+	}, now.Sub(j.lane.linedUp) < linedUpFor)
 	d.settle(j, a, decision, now)
 	if next, ok = d.pick(now); ok {
 		d.assign(now)

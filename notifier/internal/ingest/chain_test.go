@@ -188,6 +188,56 @@ func TestOrderByEmployee(t *testing.T) {
 
 // TestChangingSubscriptions: while subscriptions come and go, each event reaches exactly those that were there when it took
 // its place in the feed.
+// TestShortlyAfterEachOther: the versions of an employee follow each other at once, also when one is stored at the moment in
+// which the one before ends.
+func TestShortlyAfterEachOther(t *testing.T) {
+	onEngines(t, func(t *testing.T, db *sqldb.DB) {
+		const employees, versions = 40, 3
+		var mu sync.Mutex
+		began, late := map[string]time.Time{}, 0
+		r := newReceiver()
+		replicas := make([]*replica, 1)
+		if db.Engine == sqldb.PostgreSQL {
+			replicas = make([]*replica, 2)
+		}
+		for i := range replicas {
+			replicas[i] = startReplica(t, db, newCatalog(db, target(1)), senderFunc(func(_ context.Context, q delivery.Request) delivery.Attempt {
+				r.note(q)
+				mu.Lock()
+				defer mu.Unlock()
+				if time.Since(began[q.Event.ID]) > 800*time.Millisecond {
+					late++
+				}
+				return answer(200)
+			}), delivery.Config{})
+		}
+		var wg sync.WaitGroup
+		for w := range 6 {
+			wg.Go(func() {
+				for n := range employees {
+					for v := range versions {
+						e := newEvent(fmt.Sprintf("emp_%d_%d", w, n), v+1)
+						mu.Lock()
+						began[e.ID] = time.Now()
+						mu.Unlock()
+						if err := replicas[(w+n+v)%len(replicas)].Publish(t.Context(), []event.Event{e}); err != nil {
+							t.Error(err)
+						}
+					}
+					pause := time.NewTimer(20 * time.Millisecond)
+					<-pause.C
+				}
+			})
+		}
+		wg.Wait()
+		settled(t, db, 6*employees*versions)
+		if mu.Lock(); late > 6*employees*versions/50 {
+			t.Errorf("%d of %d took long", late, 6*employees*versions)
+		}
+		mu.Unlock()
+	})
+}
+
 func TestChangingSubscriptions(t *testing.T) {
 	onEngines(t, func(t *testing.T, db *sqldb.DB) {
 		c := newCatalog(db, target(0))

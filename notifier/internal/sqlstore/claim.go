@@ -15,8 +15,10 @@ import (
 var _ delivery.Store = (*Store)(nil)
 
 // What is due but not first in its line is put off, so that it is not looked at over and over: until the head of the line
-// is due, in these bounds. When the head ends, Finish makes the next one due.
+// is due, in these bounds. When the head ends, Finish makes the next one due. But it misses what is stored while it runs: so
+// behind a head that is under way the young ones are put off only for some times as long as they have waited.
 const (
+	putOffTimes = 4
 	putOffLeast = time.Minute
 	putOffMost  = 5 * time.Minute
 )
@@ -92,7 +94,7 @@ const dueSQL = `SELECT id, event_id, event_type, subscription_id, employee_id, p
 var (
 	leaseDelivery = statement(`UPDATE deliveries SET lease = r.column2 FROM (VALUES %s) AS r
 		WHERE deliveries.id = r.column1 AND deliveries.lease = 0`, 2, "text", "bigint")
-	headsOfLines = statement(`SELECT h.id, h.subscription_id, h.employee_id, h.due_at FROM (VALUES %s) AS l JOIN deliveries h ON h.id = (
+	headsOfLines = statement(`SELECT h.id, h.subscription_id, h.employee_id, h.due_at, h.lease <> 0 FROM (VALUES %s) AS l JOIN deliveries h ON h.id = (
 		SELECT id FROM deliveries WHERE subscription_id = l.column1 AND employee_id = l.column2 ORDER BY position LIMIT 1)`, 2, "text", "text")
 	putOff = statement(`UPDATE deliveries SET due_at = r.column2 FROM (VALUES %s) AS r
 		WHERE deliveries.id = r.column1 AND deliveries.lease = 0`, 2, "text", "timestamptz")
@@ -160,7 +162,11 @@ func (c *claiming) look(ctx context.Context, tx *sqldb.Tx, w delivery.Want) erro
 	}
 	for _, l := range due {
 		if h, ok := heads[l.EmployeeID]; ok && h.id != l.ID {
-			c.late = append(c.late, late{l.ID, between(h.dueAt, c.now.Add(putOffLeast), c.now.Add(putOffMost))})
+			until := between(h.dueAt, c.now.Add(putOffLeast), c.now.Add(putOffMost))
+			if h.leased {
+				until = c.now.Add(min(putOffTimes*c.now.Sub(l.CreatedAt), putOffLeast))
+			}
+			c.late = append(c.late, late{l.ID, until})
 			continue
 		}
 		c.claimed = append(c.claimed, l)
@@ -188,8 +194,9 @@ func (c *claiming) due(ctx context.Context, tx *sqldb.Tx, w delivery.Want) (due 
 
 // head is the first in a line.
 type head struct {
-	id    string
-	dueAt time.Time
+	id     string
+	dueAt  time.Time
+	leased bool
 }
 
 // heads finds who is first in the lines of what is due, by employee. It looks after the candidates are locked: a head that has
@@ -201,7 +208,7 @@ func (c *claiming) heads(ctx context.Context, tx *sqldb.Tx, due []delivery.Lease
 		func(rows *sqlx.Rows) error {
 			var h head
 			var subscription, employee string
-			err := rows.Scan(&h.id, &subscription, &employee, &h.dueAt)
+			err := rows.Scan(&h.id, &subscription, &employee, &h.dueAt, &h.leased)
 			if employee != "" { // what is of no employee waits for nobody
 				heads[employee] = h
 			}

@@ -23,19 +23,20 @@ WITH live AS MATERIALIZED (
 ), c AS MATERIALIZED (
 	SELECT d.* FROM live CROSS JOIN unnest($2::text[], $3::int[], $4::bool[]) AS w(subscription, room, ordered)
 	CROSS JOIN LATERAL (
-		SELECT id, subscription_id, w.ordered, employee_id, position, due_at FROM deliveries
+		SELECT id, subscription_id, w.ordered, employee_id, position, due_at, created_at FROM deliveries
 		WHERE subscription_id = w.subscription AND lease = 0 AND due_at <= $5
 		ORDER BY due_at LIMIT w.room FOR UPDATE SKIP LOCKED
 	) d
 ), ranked AS MATERIALIZED (
-	SELECT c.id, c.due_at, head.id AS head_id, head.due_at AS head_due
+	SELECT c.id, c.due_at, head.id AS head_id,
+		CASE WHEN head.lease <> 0 THEN least($5 + $9 * ($5 - c.created_at), $6) ELSE least(greatest(head.due_at, $6), $7) END AS until
 	FROM c LEFT JOIN LATERAL (
-		SELECT h.id, h.due_at FROM deliveries h
+		SELECT h.id, h.due_at, h.lease FROM deliveries h
 		WHERE c.ordered AND c.employee_id <> '' AND h.subscription_id = c.subscription_id AND h.employee_id = c.employee_id
 		ORDER BY h.position LIMIT 1
 	) head ON true
 ), late AS (
-	UPDATE deliveries d SET due_at = least(greatest(r.head_due, $6), $7)
+	UPDATE deliveries d SET due_at = r.until
 	FROM ranked r WHERE d.id BETWEEN r.id AND r.id AND r.head_id <> r.id AND d.lease < 1
 		AND r.due_at = (SELECT o.due_at FROM deliveries o WHERE o.id = r.id)
 	RETURNING d.subscription_id
@@ -67,7 +68,7 @@ func (s *Store) claimAtOnce(ctx context.Context, token int64, wants []delivery.W
 			a.ordered.bool(w.Ordered)
 		}
 		now := s.Now()
-		rows, err := st.QueryContext(ctx, token, a.subscription.done(), a.room.done(), a.ordered.done(), now, now.Add(putOffLeast), now.Add(putOffMost), delivery.Holder(token))
+		rows, err := st.QueryContext(ctx, token, a.subscription.done(), a.room.done(), a.ordered.done(), now, now.Add(putOffLeast), now.Add(putOffMost), delivery.Holder(token), putOffTimes)
 		if err != nil {
 			return err
 		}

@@ -93,6 +93,30 @@ func claimLines(f *fixture) {
 	}
 }
 
+// claimYoung: what waits behind something under way is looked at again soon while it is young. What ends while it is stored
+// does not wake it.
+func claimYoung(f *fixture) {
+	b := one(subA, newEvent("emp_1"), newEvent("emp_1"))
+	f.publish(b)
+	for _, c := range []struct {
+		age, least, most time.Duration
+	}{
+		{100 * time.Millisecond, 0, 10 * time.Second},
+		{time.Hour, 50 * time.Second, 70 * time.Second},
+	} {
+		now := f.Now()
+		if _, err := f.db.ExecContext(f.Context(), `UPDATE deliveries SET due_at = $1, created_at = $2 WHERE lease = 0`, now.Add(-time.Millisecond), now.Add(-c.age)); err != nil {
+			f.Fatal(err)
+		}
+		if ids, _, _ := f.claim(token, delivery.Want{SubscriptionID: subA, Room: 10, Ordered: true}); len(ids) != 0 {
+			f.Errorf("claimed %v past one that is under way", ids)
+		}
+		if n := f.count(`SELECT count(*) FROM deliveries WHERE lease = 0 AND due_at > $1 AND due_at < $2`, now.Add(c.least), now.Add(c.most)); n != 1 {
+			f.Errorf("after %v: not put off for %v to %v", c.age, c.least, c.most)
+		}
+	}
+}
+
 // claimRace: processes that claim at the same time never get the same row.
 func claimRace(f *fixture) {
 	const n, claimers = 2000, 4

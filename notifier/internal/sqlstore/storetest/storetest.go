@@ -53,6 +53,7 @@ func Run(t *testing.T, open func(t *testing.T) (s Store, db *sqldb.DB, again fun
 		{"finish/wakes what was taken up again", finishWakesAgain},
 		{"claim/takes what is due, and as much as there is room", claimDue},
 		{"claim/takes the first in line", claimLines},
+		{"claim/looks again soon at what is young", claimYoung},
 		{"claim/no row twice", claimRace},
 		{"claim/while lines move on", claimAgainstFinish},
 		{"claim/without payload", claimErased},
