@@ -422,6 +422,46 @@ func TestLeaseLost(t *testing.T) {
 	})
 }
 
+// TestLeaseLostUnderANewHolder: that another holder has been entered says nothing of the older one, which others may have
+// taken over.
+func TestLeaseLostUnderANewHolder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := target("a")
+		a.RatePerSec = 1
+		sent := 0
+		r := start(t, delivery.Config{}, func(context.Context, delivery.Request) delivery.Attempt { sent++; return answer(200) }, a)
+		r.publishMany(a, 16)
+		fail := func(works string) {
+			r.store.mu.Lock()
+			defer r.store.mu.Unlock()
+			r.store.fail = func(op string) error {
+				if op == works {
+					return nil
+				}
+				return errors.New("away")
+			}
+		}
+		fail("")
+		r.Accept(r.Reserve(nil), nil, nil, nil, true) // so that a new holder is to take over
+		time.Sleep(12 * time.Second)
+		synctest.Wait()
+		before := sent
+		r.store.mu.Lock()
+		clear(r.store.tokens)
+		for row := range r.store.all() {
+			row.lease = 99 // taken over
+		}
+		r.store.mu.Unlock()
+		fail("enter")
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if before == 0 || sent > before {
+			t.Errorf("%d sent while the lease was sure, %d after", before, sent-before)
+		}
+		fail("")
+	})
+}
+
 // TestUnsureLease: what a statement leased whose answer was lost is freed as soon as all that is known of has ended.
 func TestUnsureLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -445,5 +485,20 @@ func TestUnsureLease(t *testing.T) {
 		if n := len(r.store.tokens); n != 1 {
 			t.Errorf("%d tokens, want a new one alone", n)
 		}
+	})
+}
+
+// TestLastToken: a holder gives out its last token, and another takes over.
+func TestLastToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := target("a")
+		r := start(t, delivery.Config{}, func(context.Context, delivery.Request) delivery.Attempt { return answer(200) }, a)
+		r.Granted(1)
+		r.publish(a, "emp_1")
+		time.Sleep(3 * time.Second)
+		r.want(0, 1, 0)
+		r.publish(a, "emp_2")
+		time.Sleep(3 * time.Second)
+		r.want(0, 2, 0)
 	})
 }

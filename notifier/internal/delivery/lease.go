@@ -14,17 +14,17 @@ type lease struct {
 	ttl  time.Duration
 	soon chan struct{}
 
-	mu      sync.Mutex
-	holder  int64 // 0: none
-	grants  int64 // calls that leased, or may have
-	holds   map[int64]*hold
-	renewed time.Time // when the last renewal that succeeded began
+	mu     sync.Mutex
+	holder int64 // 0: none
+	grants int64 // calls that leased, or may have
+	holds  map[int64]*hold
 }
 
 type hold struct {
-	items int  // known to be leased
-	calls int  // under way that may lease
-	old   bool // leases nothing more
+	items   int       // known to be leased
+	calls   int       // under way that may lease
+	old     bool      // leases nothing more
+	renewed time.Time // when the last renewal that succeeded began
 }
 
 func (l *lease) init(ttl time.Duration) {
@@ -35,17 +35,17 @@ func (l *lease) init(ttl time.Duration) {
 func (l *lease) begin() (token int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.holder == 0 || !l.fresh() {
+	h := l.holds[l.holder]
+	if h == nil || !l.fresh(h) {
 		return 0
 	}
 	l.grants++
-	h := l.holds[l.holder]
 	h.calls++
+	token = l.holder + l.grants
 	if l.grants == 1<<grantBits-1 { // the last of its tokens
 		l.replace(l.holder)
-		return Holder(l.holder) + l.grants
 	}
-	return l.holder + l.grants
+	return token
 }
 
 // end says what a call has leased; unsure: that more may have been.
@@ -86,14 +86,15 @@ func (l *lease) forget(token int64, n int) {
 // done says that a holder has nothing left that is known.
 func (h *hold) done() bool { return h.old && h.items <= 0 && h.calls == 0 }
 
-// fresh says that the holders were renewed lately: nobody can have taken over. The lock is held.
-func (l *lease) fresh() bool { return time.Since(l.renewed) < l.ttl*4/5 }
+// fresh says that a holder was renewed lately: nobody can have taken over. The lock is held.
+func (l *lease) fresh(h *hold) bool { return time.Since(h.renewed) < l.ttl*4/5 }
 
 // holding says that what the token has leased is still this process's own.
 func (l *lease) holding(token int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.holds[Holder(token)] != nil && l.fresh()
+	h := l.holds[Holder(token)]
+	return h != nil && l.fresh(h)
 }
 
 // knows says that the token's holder is not lost.
@@ -120,8 +121,7 @@ func (l *lease) state() (alive, done []int64, current int64) {
 func (l *lease) entered(holder int64, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.holder, l.holds[holder], l.grants = holder, &hold{}, 0
-	l.renewed = at
+	l.holder, l.holds[holder], l.grants = holder, &hold{renewed: at}, 0
 }
 
 func (l *lease) left(holder int64) {
@@ -133,10 +133,14 @@ func (l *lease) left(holder int64) {
 	}
 }
 
-func (l *lease) renew(at time.Time) {
+func (l *lease) renew(holders []int64, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.renewed = at
+	for _, holder := range holders {
+		if h := l.holds[holder]; h != nil {
+			h.renewed = at
+		}
+	}
 }
 
 // statementTimeout bounds each of the dispatcher's calls of the store.
@@ -194,11 +198,11 @@ func (d *Dispatcher) tendLease(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		d.lease.renew(began)
 		for _, holder := range lost {
 			d.lease.left(holder)
 			d.dropLost(holder)
 		}
+		d.lease.renew(alive, began)
 		d.setReplicas(replicas)
 		if len(lost) > 0 {
 			d.log.WarnContext(ctx, "another replica has taken over what was leased here")
