@@ -389,6 +389,26 @@ func TestStopWithHangingReceiver(t *testing.T) {
 	})
 }
 
+// TestStopDoesNotCount: an attempt that is cut short by the end of the process uses up nothing of the schedule.
+func TestStopDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := target("a")
+		a.Schedule = []time.Duration{0}
+		store := newFakeStore()
+		r := startOn(t, store, delivery.Config{}, func(ctx context.Context, _ delivery.Request) delivery.Attempt { return hang(ctx) }, a)
+		r.publish(a, "emp_1")
+		time.Sleep(time.Second)
+		r.stop()
+		r.want(1, 0, 0)
+		r = startOn(t, store, delivery.Config{}, func(context.Context, delivery.Request) delivery.Attempt { return answer(500) }, a)
+		time.Sleep(time.Minute)
+		r.want(0, 0, 1)
+		if got := store.attempts["dlv_000001"]; len(got) != 2 || got[1].Number != 2 {
+			t.Errorf("attempts %+v", got)
+		}
+	})
+}
+
 // TestLeaseLost: a process that was away for long sends nothing of what others have taken over, and stores no end of it.
 func TestLeaseLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -200,7 +200,7 @@ func (s *fakeStore) Finish(_ context.Context, batch []delivery.Finished) (held [
 		}
 		s.attempts[f.ID] = append(s.attempts[f.ID], f.Attempt)
 		if f.Status == delivery.Pending {
-			r.lease, r.Attempts, r.DueAt = 0, f.Attempt.Number, time.Now().Add(f.Wait)
+			r.lease, r.Attempts, r.Base, r.DueAt = 0, f.Attempt.Number, f.Base, time.Now().Add(f.Wait)
 			continue
 		}
 		delete(s.rows[f.SubscriptionID], f.ID)

@@ -31,7 +31,7 @@ type Finished struct {
 	Leased
 	// Attempt is what was done; its Number is 0 when nothing was, because there was nothing to send.
 	Attempt Attempt
-	// Status is Delivered, Dead, Cancelled, or Pending when the next attempt is due after Wait.
+	// Status is Delivered, Dead, Cancelled, or Pending when the next attempt is due after Wait; then Base is stored, too.
 	Status Status
 	Wait   time.Duration
 	// Ordered says that later ones of its employee wait for it.

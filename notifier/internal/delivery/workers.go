@@ -135,8 +135,10 @@ const linedUpFor = time.Second
 // finish notes how an attempt ended, and gives the worker its next job if there is one; else the worker is idle.
 func (d *Dispatcher) finish(ctx context.Context, j *job, a Attempt, mine chan job) (next job, ok bool) {
 	decision := Next(a, d.schedule(j.target), a.Number-j.item.Base, luck())
-	if ctx.Err() != nil && decision.Status == Pending {
-		decision.Wait = 0 // cut short by the end of this process: another may try at once
+	if ctx.Err() != nil && a.StatusCode == 0 {
+		// Cut short by the end of this process: another may try at once, and as often as if this had not been.
+		decision = Decision{Status: Pending}
+		j.item.Base++
 	}
 	now := time.Now()
 	d.mu.Lock()

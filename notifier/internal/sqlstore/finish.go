@@ -45,8 +45,8 @@ var (
 	endDelivery = statement(`DELETE FROM deliveries WHERE (id, lease) IN (VALUES %s) RETURNING id`, 2, "text", "bigint")
 	addFinished = statement(`INSERT INTO finished_deliveries (id, event_id, event_type, subscription_id, employee_id, position, status, attempts,
 		created_at, finished_at, started_at, duration_us, status_code, outcome, error, snippet) VALUES %s`, 16)
-	retryDelivery = statement(`UPDATE deliveries SET lease = 0, attempts = r.column3, due_at = r.column4 FROM (VALUES %s) AS r
-		WHERE deliveries.id = r.column1 AND deliveries.lease = r.column2 RETURNING deliveries.id`, 4, "text", "bigint", "integer", "timestamptz")
+	retryDelivery = statement(`UPDATE deliveries SET lease = 0, attempts = r.column3, due_at = r.column4, base = r.column5 FROM (VALUES %s) AS r
+		WHERE deliveries.id = r.column1 AND deliveries.lease = r.column2 RETURNING deliveries.id`, 5, "text", "bigint", "integer", "timestamptz", "integer")
 	addAttempt = statement(`INSERT INTO attempts (delivery_id, number, started_at, duration_us, status_code, outcome, error, snippet) VALUES %s
 		ON CONFLICT (delivery_id, number) DO NOTHING`, 8)
 	addEnded = statement(`INSERT INTO balances (subscription_id, shard, delivered, dead, cancelled) VALUES %s
@@ -210,7 +210,7 @@ func (f *finishing) retry(ctx context.Context, tx *sqldb.Tx) error {
 		func(args []any, i int) []any {
 			d := &f.batch[f.retried[i]]
 			index[d.ID] = f.retried[i]
-			return append(args, d.ID, d.Token, attempts(d), now.Add(d.Wait))
+			return append(args, d.ID, d.Token, attempts(d), now.Add(d.Wait), d.Base)
 		},
 		func(rows *sqlx.Rows) error {
 			var id string

@@ -53,9 +53,9 @@ SELECT count(*), CASE WHEN count(*) < cardinality($1) THEN array_agg(id) END, AR
 // retrySQL makes deliveries due later and records the attempts. Run twice, it finds nothing the second time.
 const retrySQL = `
 WITH upd AS (
-	UPDATE deliveries d SET lease = 0, attempts = r.attempts, due_at = $9::timestamptz + r.wait * interval '1 microsecond'
-	FROM unnest($1::text[], $2::bigint[], $3::int[], $4::bigint[], $5::bigint[], $6::int[], $7::text[], $8::text[], $10::text[], $11::bigint[])
-		AS r(id, token, attempts, started, duration, code, outcome, error, snippet, wait)
+	UPDATE deliveries d SET lease = 0, attempts = r.attempts, base = r.base, due_at = $9::timestamptz + r.wait * interval '1 microsecond'
+	FROM unnest($1::text[], $2::bigint[], $3::int[], $4::bigint[], $5::bigint[], $6::int[], $7::text[], $8::text[], $10::text[], $11::bigint[], $12::int[])
+		AS r(id, token, attempts, started, duration, code, outcome, error, snippet, wait, base)
 	WHERE d.id BETWEEN r.id AND r.id AND d.lease = r.token
 	RETURNING r.*
 ), att AS (
@@ -66,7 +66,7 @@ WITH upd AS (
 SELECT count(*), CASE WHEN count(*) < cardinality($1) THEN array_agg(id) END, '{}'::text[] FROM upd`
 
 type finishArgs struct {
-	id, token, status, attempts, started, duration, code, outcome, error, snippet, ordered, wait array
+	id, token, status, attempts, started, duration, code, outcome, error, snippet, ordered, wait, base array
 }
 
 func (a *finishArgs) fill(batch []delivery.Finished, which []int) {
@@ -76,8 +76,9 @@ func (a *finishArgs) fill(batch []delivery.Finished, which []int) {
 	for _, p := range []*array{&a.token, &a.started, &a.duration, &a.wait} {
 		p.reset(oidInt8)
 	}
-	a.attempts.reset(oidInt4)
-	a.code.reset(oidInt4)
+	for _, p := range []*array{&a.attempts, &a.code, &a.base} {
+		p.reset(oidInt4)
+	}
 	a.ordered.reset(oidBool)
 	for _, i := range which {
 		d := &batch[i]
@@ -97,6 +98,7 @@ func (a *finishArgs) fill(batch []delivery.Finished, which []int) {
 		a.snippet.text(d.Attempt.Snippet)
 		a.ordered.bool(d.Ordered && d.EmployeeID != "")
 		a.wait.int8(d.Wait.Microseconds())
+		a.base.int4(d.Base)
 	}
 }
 
@@ -113,7 +115,7 @@ func (f *finishing) atOnce(ctx context.Context) error {
 		if len(f.retried) > 0 {
 			a.fill(f.batch, f.retried)
 			if err := f.run(ctx, prepare, retrySQL, f.retried, a.id.done(), a.token.done(), a.attempts.done(), a.started.done(), a.duration.done(),
-				a.code.done(), a.outcome.done(), a.error.done(), f.Now(), a.snippet.done(), a.wait.done()); err != nil {
+				a.code.done(), a.outcome.done(), a.error.done(), f.Now(), a.snippet.done(), a.wait.done(), a.base.done()); err != nil {
 				return err
 			}
 		}

@@ -64,6 +64,7 @@ func finishRetries(f *fixture) {
 	b := one(subA, newEvent("emp_1"))
 	f.publish(b)
 	failed := end(leased(b, 0), delivery.Pending, time.Hour)
+	failed.Base = 1 // it does not count
 	if held, _ := f.finish(failed); !held[0] {
 		f.Error("not held")
 	}
@@ -79,7 +80,7 @@ func finishRetries(f *fixture) {
 	}
 	f.dueNow()
 	_, claimed, _ := f.claim(token, want)
-	if len(claimed) != 1 || claimed[0].Attempts != 1 || claimed[0].Event == nil || string(claimed[0].Event.Payload) != string(b.Events[0].Payload) {
+	if len(claimed) != 1 || claimed[0].Attempts != 1 || claimed[0].Base != 1 || claimed[0].Event == nil || string(claimed[0].Event.Payload) != string(b.Events[0].Payload) {
 		f.Fatalf("claimed %+v", claimed)
 	}
 	if diff := cmp.Diff(*b.Events[0], *claimed[0].Event, cmp.FilterPath(func(p cmp.Path) bool { return p.String() == "ReceivedAt" }, cmp.Ignore())); diff != "" {
