@@ -10,15 +10,15 @@ type group struct {
 // follower is a call whose events are all in another one: it ends as that one does.
 type follower struct{ call, leader int }
 
-// split divides calls into groups, in order.
-func split(calls []call) []group {
+// split divides calls into groups of at most so many events, in order; a call is never divided.
+func split(calls []call, most int) []group {
 	todo := make([]int, len(calls))
 	for i := range todo {
 		todo[i] = i
 	}
 	var groups []group
 	for len(todo) > 0 {
-		g, rest := gather(calls, todo)
+		g, rest := gather(calls, todo, most)
 		groups = append(groups, g)
 		todo = rest
 	}
@@ -26,7 +26,7 @@ func split(calls []call) []group {
 }
 
 // gather takes what fits into one group; rest is what does not.
-func gather(calls []call, todo []int) (g group, rest []int) {
+func gather(calls []call, todo []int, most int) (g group, rest []int) {
 	// by gives for each event of the group the call that it is in.
 	by := make(map[string]int, len(todo))
 	g.calls = make([]int, 0, len(todo))
@@ -34,7 +34,7 @@ func gather(calls []call, todo []int) (g group, rest []int) {
 		c := &calls[n]
 		leader, shares := shared(c, by)
 		switch {
-		case !shares && (g.events == 0 || g.events+len(c.events) <= maxEvents):
+		case !shares && (g.events == 0 || g.events+len(c.events) <= most):
 			for i := range c.events {
 				by[c.events[i].ID] = n
 			}

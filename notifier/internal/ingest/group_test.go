@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"hirewire.dev/notifier/internal/event"
+	"hirewire.dev/notifier/internal/subscription"
 )
 
 // calls makes a call of each list of ids; "a!" is a with other content, "a>s" is for one subscription.
@@ -47,7 +48,7 @@ func TestSplit(t *testing.T) {
 		{"order", calls([]string{"a"}, []string{"a!"}, []string{"a"}, []string{"a!"}), "0 <2-0 | 1 <3-1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if diff := cmp.Diff(c.want, describe(split(c.calls))); diff != "" {
+			if diff := cmp.Diff(c.want, describe(split(c.calls, maxEvents))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -72,30 +73,36 @@ func describe(groups []group) (text string) {
 	return text
 }
 
-// TestSplitBounds: a group has no more events than it may, unless one call has them all.
+// TestSplitBounds: a group has no more events than it may, unless one call has them all; the fewer, the more subscriptions
+// may want them.
 func TestSplitBounds(t *testing.T) {
 	var all []call
-	for c := range 5 {
+	for c, events := range []int{400, 400, 400, 400, 400, 1500, 1, 1, 1} {
 		var one call
-		for e := range 400 {
+		for e := range events {
 			one.events = append(one.events, event.Event{ID: fmt.Sprint(c, "-", e)})
 			one.sums = append(one.sums, [sha256.Size]byte{})
 		}
 		all = append(all, one)
 	}
-	big := call{events: make([]event.Event, 1500), sums: make([][sha256.Size]byte, 1500)}
-	for i := range big.events {
-		big.events[i].ID = fmt.Sprint("big-", i)
-	}
-	all = append(all, big)
-	seen := 0
-	for _, g := range split(all) {
-		if g.events > maxEvents && len(g.calls) > 1 {
-			t.Errorf("%d events of %d calls in a group", g.events, len(g.calls))
-		}
-		seen += len(g.calls)
-	}
-	if seen != len(all) {
-		t.Errorf("%d of %d calls are in a group", seen, len(all))
+	for _, c := range []struct {
+		targets int
+		want    string
+	}{
+		{0, "0 1 6 7 8 | 2 3 | 4 | 5"},
+		{20, "0 1 6 7 8 | 2 3 | 4 | 5"},
+		{50, "0 | 1 | 2 | 3 | 4 | 5 | 6 7 8"},
+		{10_000, "0 | 1 | 2 | 3 | 4 | 5 | 6 7 | 8"},
+		{100_000, "0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8"},
+	} {
+		t.Run(fmt.Sprint(c.targets, " subscriptions"), func(t *testing.T) {
+			s := &subscription.Snapshot{Targets: map[string]*subscription.Target{}}
+			for i := range c.targets {
+				s.Targets[fmt.Sprint(i)] = nil
+			}
+			if diff := cmp.Diff(c.want, describe(split(all, mostEvents(s)))); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
 	}
 }

@@ -56,11 +56,16 @@ type call struct {
 	only   string // the one subscription that is to get it; empty: all that want it
 }
 
-// maxCalls is how many calls share a commit at most, maxEvents how many events; a call is never divided.
+// maxCalls is how many calls share a commit at most, maxEvents how many events, maxDeliveries how many deliveries there may be of
+// them, should all subscriptions want all.
 const (
-	maxCalls  = 512
-	maxEvents = 1000
+	maxCalls      = 512
+	maxEvents     = 1000
+	maxDeliveries = 20_000
 )
+
+// mostEvents is how many events may share a commit.
+func mostEvents(s *snapshot) int { return min(maxEvents, max(maxDeliveries/max(len(s.Targets), 1), 1)) }
 
 // New makes a Publisher.
 func New(conf Config, store Store, snapshots delivery.Snapshots, lanes Lanes, log *slog.Logger) *Publisher {
@@ -110,7 +115,7 @@ func (p *Publisher) do(ctx context.Context, c call) error {
 // commit stores what has gathered, in as few transactions as it takes.
 func (p *Publisher) commit(ctx context.Context, calls []call) []groupcommit.Result[struct{}] {
 	results := make([]groupcommit.Result[struct{}], len(calls))
-	for queue := split(calls); len(queue) > 0; queue = queue[1:] {
+	for queue := split(calls, mostEvents(p.snapshots.Current())); len(queue) > 0; queue = queue[1:] {
 		g := queue[0]
 		errs := p.storeGroup(ctx, calls, g.calls)
 		for i, n := range g.calls {
