@@ -83,7 +83,7 @@ func (c *initCommand) write() error {
 			return err
 		}
 	}
-	if err := errors.Join(out.issue(authority, "employee-svc"), out.issue(authority, "notifier")); err != nil {
+	if err := errors.Join(out.issue(authority, "employee-svc"), out.issue(authority, "notifier"), out.issue(authority, "postgres")); err != nil {
 		return err
 	}
 	out["employee-svc/api_keys"] = strings.Join(employeeKeys, ",")
@@ -111,7 +111,8 @@ func (f files) issue(authority *pki.Authority, service string) error {
 	return nil
 }
 
-// addDatabases gives each service a database and a role that can reach no other.
+// addDatabases gives each service a database and a role that can reach no other. The CA is where docker-compose.yml mounts
+// the service's folder.
 func (f files) addDatabases(roles []string) {
 	var sql strings.Builder
 	sql.WriteString("-- One database and one role for each service; nobody else gets in.\n")
@@ -119,24 +120,29 @@ func (f files) addDatabases(roles []string) {
 		password := stack.NewKey()
 		fmt.Fprintf(&sql, "CREATE ROLE %[1]s LOGIN PASSWORD '%[2]s';\nCREATE DATABASE %[1]s OWNER %[1]s;\nREVOKE ALL ON DATABASE %[1]s FROM PUBLIC;\n", role, password)
 		service := strings.ReplaceAll(role, "_", "-")
-		if role == "employee" {
-			service = "employee-svc"
+		mount := service
+		switch {
+		case role == "employee":
+			service, mount = "employee-svc", "employee-svc"
+		case strings.HasPrefix(role, "bank"):
+			mount = "bank"
 		}
-		f[service+"/database_url"] = fmt.Sprintf("postgres://%s:%s@postgres:5432/%s?sslmode=disable", role, password, role)
+		f[service+"/database_url"] = fmt.Sprintf("postgres://%s:%s@postgres:5432/%s?sslmode=verify-full&sslrootcert=/secrets/%s/ca.pem", role, password, role, mount)
 	}
 	f["postgres/password"] = stack.NewKey()
 	f["postgres/init.sql"] = sql.String()
 }
 
 // writeTo writes the files for the owner alone: in the image, all programs run as the user that init runs as. PostgreSQL has a
-// user of its own and reads its files as anybody may; the folder above all keeps others out where init makes it.
+// user of its own and reads its files as anybody may, but for its key, of which it makes a copy as root; the folder above all
+// keeps others out where init makes it.
 func (f files) writeTo(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	for name, content := range f {
 		folderMode, fileMode := os.FileMode(0o700), os.FileMode(0o600)
-		if strings.HasPrefix(name, "postgres/") {
+		if strings.HasPrefix(name, "postgres/") && !strings.HasSuffix(name, ".key") {
 			folderMode, fileMode = 0o755, 0o644
 		}
 		path := filepath.Join(dir, name)

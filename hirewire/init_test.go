@@ -55,7 +55,7 @@ func TestInitKeepsOthersOut(t *testing.T) {
 		switch {
 		case name == "postgres": // runs as a user of its own
 			want = 0o755
-		case strings.HasPrefix(name, "postgres/"):
+		case strings.HasPrefix(name, "postgres/") && name != "postgres/tls.key":
 			want = 0o644
 		case name == "." || !strings.Contains(name, "/"):
 			want = 0o700
@@ -143,7 +143,7 @@ func TestCertificatesOfInitAreGoodForTheirServiceAlone(t *testing.T) {
 	made, _ := initialised(t, dir, 2)
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM([]byte(made["client/ca.pem"]))
-	for _, service := range []string{"employee-svc", "notifier", "bank-1", "bank-2"} {
+	for _, service := range []string{"employee-svc", "notifier", "bank-1", "bank-2", "postgres"} {
 		if made[service+"/ca.pem"] != made["client/ca.pem"] {
 			t.Errorf("%s trusts another authority", service)
 		}
@@ -157,6 +157,11 @@ func TestCertificatesOfInitAreGoodForTheirServiceAlone(t *testing.T) {
 			}
 		}
 	}
+	for service, folder := range map[string]string{"employee-svc": "employee-svc", "notifier": "notifier", "bank-2": "bank"} {
+		if want := "?sslmode=verify-full&sslrootcert=/secrets/" + folder + "/ca.pem"; !strings.HasSuffix(made[service+"/database_url"], want) {
+			t.Errorf("%s does not make sure that it talks to its database", service)
+		}
+	}
 }
 
 // What two services need to know of each other is in both folders; everything else is in one.
@@ -167,7 +172,7 @@ func TestServicesShareNoSecretOfInit(t *testing.T) {
 		"notifier/tls.key": nil, "notifier/database_url": nil, "notifier/admin_key": nil, "notifier/master_key": nil,
 		"bank-1/tls.key": nil, "bank-1/database_url": nil, "bank-1/webhook_secret": nil, "bank-1/api_keys": nil,
 		"bank-1/notifier_key": {"notifier"}, "bank-1/employee_key": {"employee-svc"}, "bank-2/webhook_secret": nil,
-		"postgres/password": nil,
+		"postgres/password": nil, "postgres/tls.key": nil,
 	} {
 		secret := strings.TrimPrefix(made[name], "operator:operator:")
 		if strings.HasSuffix(name, "database_url") {
