@@ -44,8 +44,8 @@ type Config struct {
 	// GRPCTLSCert and GRPCTLSKey turn TLS on for gRPC.
 	GRPCTLSCert settings.File `env:"EMPLOYEE_GRPC_TLS_CERT" group:"TLS" help:"Certificate chain of the gRPC listener, PEM; without it gRPC is plaintext."`
 	GRPCTLSKey  settings.File `env:"EMPLOYEE_GRPC_TLS_KEY" group:"TLS" help:"Its private key, PEM."`
-	// GRPCClientCA asks gRPC clients for a certificate that carries one of GRPCClientNames.
-	GRPCClientCA    settings.File `env:"EMPLOYEE_GRPC_CLIENT_CA" group:"TLS" help:"Ask gRPC clients for a certificate of this CA, PEM."`
+	// GRPCClientCA asks gRPC clients, and those of the API over HTTPS, for a certificate that carries one of GRPCClientNames.
+	GRPCClientCA    settings.File `env:"EMPLOYEE_GRPC_CLIENT_CA" group:"TLS" help:"Ask gRPC clients for a certificate of this CA, PEM. The API at /v1 then asks for it too, and is refused without HTTPS."`
 	GRPCClientNames []string      `env:"EMPLOYEE_GRPC_CLIENT_NAMES" group:"TLS" help:"DNS or URI names, comma-separated, one of which the client's certificate must carry. Required with EMPLOYEE_GRPC_CLIENT_CA."`
 	// HTTPTLSCert and HTTPTLSKey turn TLS on for HTTP.
 	HTTPTLSCert settings.File `env:"EMPLOYEE_HTTP_TLS_CERT" group:"TLS" help:"Certificate chain of the HTTP listener, PEM; without it HTTP is plaintext."`
@@ -122,7 +122,10 @@ func (c *Config) httpTLS() *serve.TLS {
 	if c.HTTPTLSCert == "" {
 		return nil
 	}
-	return &serve.TLS{CertFile: string(c.HTTPTLSCert), KeyFile: string(c.HTTPTLSKey)}
+	return &serve.TLS{
+		CertFile: string(c.HTTPTLSCert), KeyFile: string(c.HTTPTLSKey),
+		ClientCAFile: string(c.GRPCClientCA), ClientNames: c.GRPCClientNames, ClientOptional: true, // the API demands what gRPC does
+	}
 }
 
 // databaseURL is the URL with what the planner needs to know. Every statement of the hot path goes through an index; on a

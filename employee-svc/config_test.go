@@ -1,13 +1,20 @@
 package employeesvc_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"io"
 	"log/slog"
+	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -19,6 +26,39 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		// The tests' HTTP client keeps connections of its own.
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
+}
+
+// What gRPC demands of a client's certificate, the API demands over HTTP: there is none without TLS.
+func TestAClientCANeedsHTTPS(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"hr.test"}}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := func(name, kind string, der []byte) settings.File {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return settings.File(path)
+	}
+	s := startService(t, "sqlite:"+t.TempDir()+"/e.db", "127.0.0.1:1", func(c *employeesvc.Config) {
+		c.GRPCTLSCert, c.GRPCTLSKey = file("cert.pem", "CERTIFICATE", cert), file("key.pem", "PRIVATE KEY", raw)
+		c.GRPCClientCA, c.GRPCClientNames = c.GRPCTLSCert, []string{"hr.test"}
+	})
+	for path, want := range map[string]int{"/v1/employees": 403, "/openapi.json": 200, "/healthz": 200} {
+		if got := s.do(t, "GET", path, ""); got.code != want {
+			t.Errorf("%s: %d %s", path, got.code, got.body)
+		}
+	}
 }
 
 // A service that cannot work does not start, says which setting is at fault, never says a secret, and leaves nothing open.

@@ -104,7 +104,7 @@ func (s *Service) listen(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	gateway, err := rest.New(rest.Config{Chain: chain, OpenAPI: employeev1.OpenAPI, Logger: s.log})
+	gateway, err := rest.New(rest.Config{Chain: chain, TLS: cfg.grpcTLS(), OpenAPI: employeev1.OpenAPI, Logger: s.log})
 	if err != nil {
 		return err
 	}

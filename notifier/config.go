@@ -36,8 +36,8 @@ type Config struct {
 	// GRPCTLSCert and GRPCTLSKey turn TLS on for gRPC.
 	GRPCTLSCert settings.File `env:"NOTIFIER_GRPC_TLS_CERT" group:"TLS" help:"Certificate of the gRPC listener (PEM)."`
 	GRPCTLSKey  settings.File `env:"NOTIFIER_GRPC_TLS_KEY" group:"TLS" help:"Its key (PEM)."`
-	// GRPCClientCA asks gRPC clients for a certificate that carries one of GRPCClientNames; without names nobody has one.
-	GRPCClientCA    settings.File `env:"NOTIFIER_GRPC_CLIENT_CA" group:"TLS" help:"Ask gRPC clients for a certificate of this CA (PEM)."`
+	// GRPCClientCA asks clients of the API for a certificate that carries one of GRPCClientNames; without names nobody has one.
+	GRPCClientCA    settings.File `env:"NOTIFIER_GRPC_CLIENT_CA" group:"TLS" help:"Ask gRPC clients for a certificate of this CA (PEM). The API at /v1 then asks for it too, and is refused without HTTPS."`
 	GRPCClientNames []string      `env:"NOTIFIER_GRPC_CLIENT_NAMES" group:"TLS" help:"Names, comma-separated, one of which the client's certificate must carry; empty: nobody."`
 	// HTTPTLSCert and HTTPTLSKey turn TLS on for HTTP.
 	HTTPTLSCert settings.File `env:"NOTIFIER_HTTP_TLS_CERT" group:"TLS" help:"Certificate of the HTTP listener (PEM)."`

@@ -106,7 +106,7 @@ func (s *Service) listen(ctx context.Context, store *sqlstore.Store, a *admin, e
 	if err != nil {
 		return err
 	}
-	gateway, err := rest.New(rest.Config{Chain: chain, OpenAPI: notifierv1.OpenAPI, Logger: s.log})
+	gateway, err := rest.New(rest.Config{Chain: chain, TLS: s.cfg.grpcTLS(), OpenAPI: notifierv1.OpenAPI, Logger: s.log})
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,10 @@ func (c Config) httpTLS() *serve.TLS {
 	if c.HTTPTLSCert == "" {
 		return nil
 	}
-	return &serve.TLS{CertFile: c.HTTPTLSCert.String(), KeyFile: c.HTTPTLSKey.String()}
+	return &serve.TLS{
+		CertFile: c.HTTPTLSCert.String(), KeyFile: c.HTTPTLSKey.String(),
+		ClientCAFile: c.GRPCClientCA.String(), ClientNames: c.GRPCClientNames, ClientOptional: true, // the API demands what gRPC does
+	}
 }
 
 // loadRoots are the system's CAs and those of the file.

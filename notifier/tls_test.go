@@ -138,6 +138,78 @@ func TestGRPCAsksForAClientCertificate(t *testing.T) {
 	}
 }
 
+// TestTheAPIAsksForTheCertificateThatGRPCAsksFor: an administrator's key alone does nothing over REST either.
+func TestTheAPIAsksForTheCertificateThatGRPCAsksFor(t *testing.T) {
+	ca, stranger := newAuthority(t), newAuthority(t)
+	cfg := config(t, "sqlite:"+t.TempDir()+"/n.db")
+	cfg.GRPCTLSCert, cfg.GRPCTLSKey = ca.issue("notifier.test")
+	cfg.GRPCClientCA, cfg.GRPCClientNames = ca.file, []string{"admin.test"}
+	plain := "http://" + start(t, cfg).HTTPAddr()
+	cfg.DatabaseURL = settings.DatabaseURL("sqlite:" + t.TempDir() + "/m.db")
+	cfg.HTTPTLSCert, cfg.HTTPTLSKey = cfg.GRPCTLSCert, cfg.GRPCTLSKey
+	secure := "https://" + start(t, cfg).HTTPAddr()
+	pool := x509.NewCertPool()
+	pool.AddCert(ca.cert)
+	for _, tt := range []struct {
+		name string
+		base string
+		from *authority
+		as   string
+		api  int // 0: no handshake
+		open int // what needs no key
+	}{
+		{"plain HTTP", plain, nil, "", http.StatusForbidden, http.StatusOK},
+		{"no certificate", secure, nil, "", http.StatusForbidden, http.StatusOK},
+		{"an unknown name", secure, ca, "bank.test", http.StatusForbidden, http.StatusOK},
+		{"another CA's", secure, stranger, "admin.test", 0, 0},
+		{"a known name", secure, ca, "admin.test", http.StatusOK, http.StatusOK},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			conf := &tls.Config{RootCAs: pool}
+			if tt.from != nil {
+				cert, key := tt.from.issue(tt.as)
+				pair, err := tls.LoadX509KeyPair(cert.String(), key.String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+			}
+			transport := &http.Transport{TLSClientConfig: conf}
+			defer transport.CloseIdleConnections()
+			call := func(method, path, body string) int {
+				t.Helper()
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				req, err := http.NewRequestWithContext(ctx, method, tt.base+path, strings.NewReader(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Header.Set("Authorization", "Bearer "+keys["admin"])
+				req.Header.Set("Content-Type", "application/json")
+				resp, err := transport.RoundTrip(req)
+				if err != nil {
+					return 0
+				}
+				defer resp.Body.Close()
+				return resp.StatusCode
+			}
+			if got := call("POST", "/v1/apiKeys", `{"name":"mine","role":"ADMIN"}`); got != tt.api {
+				t.Errorf("an admin key: %d, want %d", got, tt.api)
+			}
+			if tt.api != http.StatusOK { // that would last
+				if got := call("GET", "/v1/deliveries:watch", ""); got != tt.api {
+					t.Errorf("a stream: %d, want %d", got, tt.api)
+				}
+			}
+			for _, path := range []string{"/healthz", "/readyz", "/metrics", "/openapi.json", "/.well-known/webhook-keys"} {
+				if got := call("GET", path, ""); got != tt.open {
+					t.Errorf("%s: %d, want %d", path, got, tt.open)
+				}
+			}
+		})
+	}
+}
+
 func TestReceiversMayAskForTheNotifiersCertificate(t *testing.T) {
 	ca := newAuthority(t)
 	cfg := config(t, "sqlite:"+t.TempDir()+"/n.db")
