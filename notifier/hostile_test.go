@@ -40,17 +40,19 @@ var hostile = map[string]map[string]func(*notifierv1.Subscription){
 		"empty": func(s *notifierv1.Subscription) { s.Name = "" }, "blank": func(s *notifierv1.Subscription) { s.Name = " \t" },
 		"no-break space": func(s *notifierv1.Subscription) { s.Name = "\u00a0" }, "256 runes": func(s *notifierv1.Subscription) { s.Name = strings.Repeat("ü", 256) },
 		"escape": func(s *notifierv1.Subscription) { s.Name = "\x1b[31mred" }, "line break": func(s *notifierv1.Subscription) { s.Name = "a\r\nb" },
-		"C1 control": func(s *notifierv1.Subscription) { s.Name = "a\u0085b" },
+		"C1 control": func(s *notifierv1.Subscription) { s.Name = "a\u0085b" }, "other direction": func(s *notifierv1.Subscription) { s.Name = "a\u202eb" },
+		"isolate": func(s *notifierv1.Subscription) { s.Name = "a\u2066b" }, "zero width": func(s *notifierv1.Subscription) { s.Name = "a\u200bb" },
 	},
 	"description": {
 		"long":    func(s *notifierv1.Subscription) { s.Description = strings.Repeat("x", 2001) },
-		"control": func(s *notifierv1.Subscription) { s.Description = "a\x00b" },
+		"control": func(s *notifierv1.Subscription) { s.Description = "a\x00b" }, "line separator": func(s *notifierv1.Subscription) { s.Description = "a\u2028b" },
 	},
 	"contact": {
 		"neither": func(s *notifierv1.Subscription) { s.Contact = "call me" }, "with a name": func(s *notifierv1.Subscription) { s.Contact = "Bob <b@x.test>" },
 		"two @": func(s *notifierv1.Subscription) { s.Contact = "a@b@c" }, "long": func(s *notifierv1.Subscription) { s.Contact = strings.Repeat("a", 315) + "@x.test" },
 		"inner URL": func(s *notifierv1.Subscription) { s.Contact = "https://10.0.0.1/alert" }, "another scheme": func(s *notifierv1.Subscription) { s.Contact = "ftp://x.test" },
-		"line break": func(s *notifierv1.Subscription) { s.Contact = "a@x.test\r\nBcc: y@x.test" },
+		"byte order mark": func(s *notifierv1.Subscription) { s.Contact = "\ufeffa@x.test" },
+		"line break":      func(s *notifierv1.Subscription) { s.Contact = "a@x.test\r\nBcc: y@x.test" },
 	},
 	"event_types": {
 		"unknown":  func(s *notifierv1.Subscription) { s.EventTypes = []string{"employee.promoted"} },
@@ -110,6 +112,7 @@ var hostile = map[string]map[string]func(*notifierv1.Subscription){
 		"key with =":    func(s *notifierv1.Subscription) { s.Labels = map[string]string{"a=b": "x"} },
 		"long key":      func(s *notifierv1.Subscription) { s.Labels = map[string]string{strings.Repeat("k", 64): "x"} },
 		"long value":    func(s *notifierv1.Subscription) { s.Labels = map[string]string{"k": strings.Repeat("v", 256)} },
+		"lost text":     func(s *notifierv1.Subscription) { s.Labels = map[string]string{"k": "a\ufffdb"} },
 		"control value": func(s *notifierv1.Subscription) { s.Labels = map[string]string{"k": "a\x1bb"} },
 		"65": func(s *notifierv1.Subscription) {
 			s.Labels = map[string]string{}

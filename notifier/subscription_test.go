@@ -202,12 +202,15 @@ func TestListSubscriptionsPagesAndFilters(t *testing.T) {
 		n := start(t, config(t, url))
 		admin := n.as(t, "admin")
 		b := newBank(t)
+		var ids []string
 		for i := range 5 {
-			if _, err := admin.CreateSubscription(t.Context(), &notifierv1.CreateSubscriptionRequest{
+			s, err := admin.CreateSubscription(t.Context(), &notifierv1.CreateSubscriptionRequest{
 				Subscription: &notifierv1.Subscription{Name: fmt.Sprintf("s%d", i), Url: b.URL, Labels: map[string]string{"n": fmt.Sprint(i % 2)}},
-			}); err != nil {
+			})
+			if err != nil {
 				t.Fatal(err)
 			}
+			ids = append(ids, s.GetId())
 		}
 		owned, err := n.as(t, "bank-a").CreateSubscription(t.Context(), &notifierv1.CreateSubscriptionRequest{
 			Subscription: &notifierv1.Subscription{Name: "s0", Url: b.URL},
@@ -231,22 +234,29 @@ func TestListSubscriptionsPagesAndFilters(t *testing.T) {
 				names += "| "
 			}
 		}
+		_, err = admin.UpdateSubscription(t.Context(), &notifierv1.UpdateSubscriptionRequest{Subscription: &notifierv1.Subscription{Id: ids[4], Name: "Zoe\u0308"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = admin.CreateSubscription(t.Context(), &notifierv1.CreateSubscriptionRequest{Subscription: &notifierv1.Subscription{Name: "Zo\u00eb", Url: b.URL}})
+		wantCode(t, "the name in another form", err, codes.AlreadyExists)
 		for name, c := range map[string]struct {
 			c    *client
 			req  *notifierv1.ListSubscriptionsRequest
 			want string
 		}{
-			"all":              {admin, &notifierv1.ListSubscriptionsRequest{}, "s0 s1 s2 s3 s4 s0"},
-			"by two":           {admin, &notifierv1.ListSubscriptionsRequest{PageSize: 2}, "s0 s1 | s2 s3 | s4 s0"},
-			"much":             {admin, &notifierv1.ListSubscriptionsRequest{PageSize: 1e9}, "s0 s1 s2 s3 s4 s0"},
+			"another form":     {admin, &notifierv1.ListSubscriptionsRequest{Name: "Zoe\u0308"}, "Zoë"},
+			"all":              {admin, &notifierv1.ListSubscriptionsRequest{}, "s0 s1 s2 s3 Zoë s0"},
+			"by two":           {admin, &notifierv1.ListSubscriptionsRequest{PageSize: 2}, "s0 s1 | s2 s3 | Zoë s0"},
+			"much":             {admin, &notifierv1.ListSubscriptionsRequest{PageSize: 1e9}, "s0 s1 s2 s3 Zoë s0"},
 			"name":             {admin, &notifierv1.ListSubscriptionsRequest{Name: "s3"}, "s3"},
 			"label":            {admin, &notifierv1.ListSubscriptionsRequest{Label: "n=1"}, "s1 s3"},
-			"label, paged":     {admin, &notifierv1.ListSubscriptionsRequest{Label: "n", PageSize: 3}, "s0 s1 s2 | s3 s4"},
+			"label, paged":     {admin, &notifierv1.ListSubscriptionsRequest{Label: "n", PageSize: 3}, "s0 s1 s2 | s3 Zoë"},
 			"owner":            {admin, &notifierv1.ListSubscriptionsRequest{Owner: "bank-a"}, "s0"},
 			"a bank's own":     {n.as(t, "bank-a"), &notifierv1.ListSubscriptionsRequest{}, "s0"},
 			"another bank's":   {n.as(t, "bank-a"), &notifierv1.ListSubscriptionsRequest{Owner: "bank-b"}, ""},
 			"a bank with none": {n.as(t, "bank-b"), &notifierv1.ListSubscriptionsRequest{}, ""},
-			"a viewer":         {n.as(t, "viewer"), &notifierv1.ListSubscriptionsRequest{PageSize: 4}, "s0 s1 s2 s3 | s4 s0"},
+			"a viewer":         {n.as(t, "viewer"), &notifierv1.ListSubscriptionsRequest{PageSize: 4}, "s0 s1 s2 s3 | Zoë s0"},
 			"paused":           {admin, &notifierv1.ListSubscriptionsRequest{Status: notifierv1.Subscription_PAUSED}, ""},
 		} {
 			if got := names(c.c, c.req); got != c.want {

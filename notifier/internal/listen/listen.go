@@ -15,11 +15,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-	"unicode"
 
 	"hirewire.dev/notifier/internal/event"
 	"hirewire.dev/notifier/internal/history"
 	"hirewire.dev/notifier/internal/subscription"
+	"hirewire.dev/notifier/internal/text"
 	"hirewire.dev/webhook"
 )
 
@@ -89,8 +89,8 @@ type Opening struct {
 //
 // Errors: *InvalidError, ErrTooMany.
 func (s *Service) Open(ctx context.Context, o Opening) (*Session, error) {
-	if len(o.Name) > maxName || strings.ContainsFunc(o.Name, unicode.IsControl) {
-		return nil, &InvalidError{"open.name", fmt.Sprintf("must have at most %d bytes, and no control characters", maxName)}
+	if len(o.Name) > maxName || strings.ContainsFunc(o.Name, text.Invisible) {
+		return nil, &InvalidError{"open.name", fmt.Sprintf("must have at most %d bytes, and no control or invisible characters", maxName)}
 	}
 	match, err := s.match(o)
 	if err != nil {

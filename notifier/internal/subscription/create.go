@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/text/unicode/norm"
+
 	"hirewire.dev/notifier/internal/access"
 )
 
@@ -64,8 +66,9 @@ func (s *Service) Create(ctx context.Context, by access.Caller, d Draft) (Shown,
 	return Shown{r, secret, key.PublicKey}, nil
 }
 
-// fill sets the defaults of what the caller left open.
+// fill sets the defaults of what the caller left open. A name is the same in each of its Unicode forms.
 func (s *Subscription) fill() {
+	s.Name = norm.NFC.String(s.Name)
 	setDefault(&s.Payload, Full)
 	setDefault(&s.Format, Standard)
 	setDefault(&s.Ordering, ByEmployee)

@@ -6,8 +6,9 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
+
+	"hirewire.dev/notifier/internal/text"
 )
 
 // The bounds of a subscription's fields.
@@ -188,8 +189,10 @@ func (c *checker) text(field, s string, most int, lines bool) {
 		c.add(field, "must be valid UTF-8")
 	case utf8.RuneCountInString(s) > most:
 		c.add(field, "must have at most %d characters", most)
-	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) && (!lines || r != '\n') }):
-		c.add(field, "must not contain control characters")
+	case strings.ContainsFunc(s, func(r rune) bool { return text.Invisible(r) && (!lines || r != '\n') }):
+		c.add(field, "must not contain control or invisible characters")
+	case strings.ContainsRune(s, utf8.RuneError):
+		c.add(field, "contains U+FFFD, which stands for text that was lost")
 	}
 }
 

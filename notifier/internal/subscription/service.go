@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/text/unicode/norm"
+
 	"hirewire.dev/notifier/internal/access"
 	"hirewire.dev/notifier/internal/audit"
 )
@@ -75,6 +77,7 @@ func (s *Service) List(ctx context.Context, by access.Caller, q Query) ([]Subscr
 		}
 		q.Owner = &by.Owner
 	}
+	q.Name = norm.NFC.String(q.Name)
 	list, err := s.store.List(ctx, q)
 	if err != nil {
 		return nil, fmt.Errorf("list subscriptions: %w", err)
