@@ -146,7 +146,12 @@ func TestPublishRefuses(t *testing.T) {
 			"a field outside: iban":       {set("employee.iban", "DE02"), codes.InvalidArgument, "events[1].data.employee.iban"},
 			"another member":              {set("tenant", "x"), codes.InvalidArgument, "events[1].data.tenant"},
 			"256 KiB and one":             {set("employee.given_name", strings.Repeat("x", 256<<10)), codes.ResourceExhausted, ""},
-			"traceparent broken":          {func(e *notifierv1.Event) { e.Traceparent = "00-x\r\nx: y" }, codes.InvalidArgument, "events[1].traceparent"},
+			"traceparent of no trace":     {func(e *notifierv1.Event) { e.Traceparent = "00-" + strings.Repeat("0", 32) + "-00f067aa0ba902b7-01" }, codes.InvalidArgument, "events[1].traceparent"},
+			"traceparent of no span": {func(e *notifierv1.Event) {
+				e.Traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-" + strings.Repeat("0", 16) + "-01"
+			}, codes.InvalidArgument, "events[1].traceparent"},
+			"NUL in a name":      {set("employee.given_name", "Zo\x00"), codes.InvalidArgument, "events[1].data.employee.given_name"},
+			"traceparent broken": {func(e *notifierv1.Event) { e.Traceparent = "00-x\r\nx: y" }, codes.InvalidArgument, "events[1].traceparent"},
 		} {
 			_, err := pub.PublishEvents(t.Context(), &notifierv1.PublishEventsRequest{Events: []*notifierv1.Event{fact(t, "emp_1", 1, nil), fact(t, "emp_1", 2, tt.edit)}})
 			if status.Code(err) != tt.code || fieldOf(err) != tt.field {

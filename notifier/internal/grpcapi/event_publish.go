@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -187,5 +188,5 @@ func isTraceparent(s string) bool {
 			return false
 		}
 	}
-	return true
+	return strings.Trim(s[3:35], "0") != "" && strings.Trim(s[36:52], "0") != "" // no trace, no span
 }

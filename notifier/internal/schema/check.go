@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"hirewire.dev/notifier/internal/text"
 )
 
 // A Violation is a place in data that does not fit.
@@ -110,11 +112,11 @@ func (n *node) scalar(v *structpb.Value) string {
 		}
 		return ""
 	}
-	text, ok := v.GetKind().(*structpb.Value_StringValue)
+	line, ok := v.GetKind().(*structpb.Value_StringValue)
 	if !ok {
 		return "must be a string"
 	}
-	return n.text(text.StringValue)
+	return n.text(line.StringValue)
 }
 
 func (n *node) text(s string) string {
@@ -124,6 +126,9 @@ func (n *node) text(s string) string {
 	}
 	if n.minLength > 0 && utf8.RuneCountInString(s) < n.minLength {
 		return "must have at least " + strconv.Itoa(n.minLength) + " characters"
+	}
+	if strings.ContainsFunc(s, text.Invisible) {
+		return "must not contain control or invisible characters"
 	}
 	if n.enum != nil && !slices.Contains(n.enum, s) {
 		return "must be one of " + strings.Join(n.enum, ", ")
