@@ -63,6 +63,9 @@ func (i *Issuer) Number(serial int64) (string, error) {
 	return withCheckDigits(i.country, string(bban)), nil
 }
 
+// Capacity is how many account numbers the country's layout has for the bank.
+func (i *Issuer) Capacity() int64 { return i.scheme.capacity() - 1 }
+
 // withCheckDigits puts country and the ISO 7064 mod 97-10 check digits in front of a BBAN.
 func withCheckDigits(country, bban string) string {
 	check := 98 - mod97(bban+country+"00")

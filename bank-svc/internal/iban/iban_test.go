@@ -123,6 +123,14 @@ func TestNumbersAreValidAndDistinct(t *testing.T) {
 			if _, err := is.Number(0); !errors.Is(err, ErrExhausted) {
 				t.Errorf("serial 0: %v", err)
 			}
+			if n, err := is.Number(is.Capacity()); err != nil {
+				t.Errorf("the last one: %v", err)
+			} else {
+				valid(t, country, n)
+			}
+			if _, err := is.Number(is.Capacity() + 1); !errors.Is(err, ErrExhausted) {
+				t.Errorf("one more: %v", err)
+			}
 			if _, err := is.Number(1 << 62); !errors.Is(err, ErrExhausted) {
 				t.Errorf("serial 2^62: %v", err)
 			}

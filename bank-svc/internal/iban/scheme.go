@@ -129,6 +129,18 @@ func (s scheme) fill(bban []byte, serial int64) bool {
 	return false
 }
 
+// capacity is the first serial that is too large.
+func (s scheme) capacity() int64 {
+	n := int64(1)
+	for range strings.Count(s.layout, "c") {
+		n *= 10
+	}
+	if s.sparse {
+		n = n / 10 * 9
+	}
+	return n
+}
+
 // digits writes n, right-aligned at last, over the places of the account number.
 func digits(bban []byte, last int, n int64) bool {
 	for i := last; i >= 0 && bban[i] == 'c'; i-- {

@@ -92,8 +92,8 @@ func (s *Store) number(ctx context.Context, tx querier, b *batch) error {
 		return nil
 	}
 	slices.Sort(need)
-	numbers := s.serials.take(len(need))
-	if short := len(need) - len(numbers); short > 0 {
+	numbers := s.serials.take(need)
+	if short := int64(len(need) - len(numbers)); short > 0 {
 		r, err := s.takeSerials(ctx, tx, short)
 		if err != nil {
 			return err

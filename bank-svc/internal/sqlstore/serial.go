@@ -8,14 +8,21 @@ import (
 	"hirewire.dev/platform/sqldb"
 )
 
-// serialBlock is how many serials of account numbers a process takes at once. Those it has not used are lost when it ends.
-const serialBlock = 1024
+// serialBlock is how many serials of account numbers a process takes at once. Those it has not used are lost when it ends, so
+// that it takes few where the country has few: 13 of Norway's 899,999.
+func (s *Store) serialBlock() int64 { return min(max(s.issuer.Capacity()>>16, 1), 1024) }
 
 // serials are those that this process has taken and not used yet.
 type serials struct {
 	mu     sync.Mutex
 	ranges []span
+	// given are those of the employees who got one lately. Whether the transaction was committed is not known here: if it was
+	// not, the next one gives the employee the same.
+	given map[string]int64
 }
+
+// maxGiven bounds given; beyond, what was rolled back lately is lost.
+const maxGiven = 8192
 
 // span is from, and what follows below to.
 type span struct{ from, to int64 }
@@ -35,18 +42,29 @@ func (s *serials) add(r span) {
 	s.ranges = append(s.ranges, r)
 }
 
-// take gives up to n serials, in order.
-func (s *serials) take(n int) []int64 {
+// take gives a serial to each of the first employees, for as long as there are any.
+func (s *serials) take(employeeIDs []string) []int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := make([]int64, 0, n)
-	for len(out) < n && len(s.ranges) > 0 {
-		r := &s.ranges[0]
-		if out = append(out, r.from); r.from+1 == r.to {
-			s.ranges = s.ranges[1:]
-		} else {
-			r.from++
+	if s.given == nil || len(s.given) > maxGiven {
+		s.given = make(map[string]int64)
+	}
+	out := make([]int64, 0, len(employeeIDs))
+	for _, e := range employeeIDs {
+		serial, ok := s.given[e]
+		if !ok {
+			if len(s.ranges) == 0 {
+				break
+			}
+			r := &s.ranges[0]
+			if serial = r.from; r.from+1 == r.to {
+				s.ranges = s.ranges[1:]
+			} else {
+				r.from++
+			}
+			s.given[e] = serial
 		}
+		out = append(out, serial)
 	}
 	return out
 }
@@ -62,12 +80,13 @@ func (s *Store) Reserve(ctx context.Context, n int) error {
 			}
 		}
 	}
-	if s.serials.left() >= int64(n) {
+	short := int64(n) - s.serials.left()
+	if short <= 0 {
 		return nil
 	}
 	var r span
 	err := s.db.InTx(ctx, func(tx *sqldb.Tx) (err error) {
-		r, err = s.takeSerials(ctx, tx, max(n, serialBlock))
+		r, err = s.takeSerials(ctx, tx, max(short, s.serialBlock()))
 		return err
 	})
 	if err != nil {
@@ -79,7 +98,7 @@ func (s *Store) Reserve(ctx context.Context, n int) error {
 
 const takeSerial = `UPDATE bank SET last_serial = last_serial + $1 RETURNING last_serial`
 
-func (s *Store) takeSerials(ctx context.Context, tx querier, n int) (span, error) {
+func (s *Store) takeSerials(ctx context.Context, tx querier, n int64) (span, error) {
 	rows, err := s.hot(ctx, tx, takeSerial, n)
 	if err != nil {
 		return span{}, fmt.Errorf("take account numbers: %w", err)
@@ -88,5 +107,5 @@ func (s *Store) takeSerials(ctx context.Context, tx querier, n int) (span, error
 	if err != nil {
 		return span{}, fmt.Errorf("take account numbers: %w", err)
 	}
-	return span{last - int64(n) + 1, last + 1}, nil
+	return span{last - n + 1, last + 1}, nil
 }

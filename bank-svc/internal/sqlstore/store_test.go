@@ -223,6 +223,60 @@ func TestReservedNumbersAreUsedOnce(t *testing.T) {
 	})
 }
 
+// Norway has few numbers: neither restarts nor what is rolled back may use up many.
+func TestNumbersAreNotWasted(t *testing.T) {
+	var changes []account.Change
+	for range 256 {
+		changes = append(changes, created("evt_1", id.New("emp"), "Ada"))
+	}
+	tests := map[string]struct {
+		most int64
+		do   func(t *testing.T, s *Store)
+	}{
+		"restarts": {most: 13 * 20, do: func(t *testing.T, s *Store) {
+			for range 20 {
+				s = New(s.db, s.issuer)
+				if err := s.Reserve(t.Context(), 1); err != nil {
+					t.Fatal(err)
+				}
+				apply(t, s, created("evt_1", id.New("emp"), "Ada"))
+			}
+		}},
+		"rollbacks": {most: 256 + 256 /* in reserve */, do: func(t *testing.T, s *Store) {
+			for range 20 {
+				if err := s.Reserve(t.Context(), len(changes)); err != nil {
+					t.Fatal(err)
+				}
+				tx, err := s.db.DB.BeginTx(t.Context(), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := s.Apply(t.Context(), tx, changes); err != nil {
+					t.Error(err)
+				}
+				if err := tx.Rollback(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			apply(t, s, changes...)
+		}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(t *testing.T, s *Store) {
+				tt.do(t, s)
+				var last int64
+				if err := s.db.QueryRowContext(t.Context(), `SELECT last_serial FROM bank`).Scan(&last); err != nil {
+					t.Fatal(err)
+				}
+				if last > tt.most {
+					t.Errorf("%d numbers are used up, more than %d", last, tt.most)
+				}
+			})
+		})
+	}
+}
+
 func TestAccountsPage(t *testing.T) {
 	run(t, func(t *testing.T, s *Store) {
 		var changes []account.Change
