@@ -108,7 +108,7 @@ func (s opened) balance(t *testing.T, sub string, want history.Balance) {
 
 func TestListsOfDeliveries(t *testing.T) {
 	eachEngine(t, func(t *testing.T, s opened) {
-		a, b, other := s.subscribe(t, "bank-a"), s.subscribe(t, "bank-a"), s.subscribe(t, "bank-b")
+		a, b, other, third := s.subscribe(t, "bank-a"), s.subscribe(t, "bank-a"), s.subscribe(t, "bank-b"), s.subscribe(t, "bank-d")
 		var events []*event.Event
 		for i := range 6 {
 			events = append(events, employeeEvent(fmt.Sprintf("emp_%d", i), 1))
@@ -116,6 +116,8 @@ func TestListsOfDeliveries(t *testing.T) {
 		s.publish(t, []string{a, b, other}, events...)
 		s.finish(t, a, delivered)
 		s.finish(t, b, dead)
+		ofNobody := event.New(id.New("evt"), "webhook.test", now(), map[string]any{})
+		s.publish(t, []string{third}, &ofNobody)
 		ids := func(q history.DeliveryQuery) []string {
 			t.Helper()
 			var all []string
@@ -141,7 +143,7 @@ func TestListsOfDeliveries(t *testing.T) {
 			q    history.DeliveryQuery
 			want int
 		}{
-			"all":                      {history.DeliveryQuery{}, 18},
+			"all":                      {history.DeliveryQuery{}, 19},
 			"one owner's":              {history.DeliveryQuery{Owner: &bankA}, 12},
 			"the other's":              {history.DeliveryQuery{Owner: &bankB}, 6},
 			"nobody's":                 {history.DeliveryQuery{Owner: &nobody}, 0},
@@ -150,8 +152,9 @@ func TestListsOfDeliveries(t *testing.T) {
 			"an event":                 {history.DeliveryQuery{EventID: events[2].ID}, 3},
 			"an event, one owner's":    {history.DeliveryQuery{EventID: events[2].ID, Owner: &bankA}, 2},
 			"no such event":            {history.DeliveryQuery{EventID: "evt_0"}, 0},
+			"an event of no employee":  {history.DeliveryQuery{EventID: ofNobody.ID}, 1},
 			"an employee":              {history.DeliveryQuery{EmployeeID: "emp_3"}, 3},
-			"pending":                  {history.DeliveryQuery{Status: delivery.Pending}, 6},
+			"pending":                  {history.DeliveryQuery{Status: delivery.Pending}, 7},
 			"delivered":                {history.DeliveryQuery{Status: delivery.Delivered}, 6},
 			"dead":                     {history.DeliveryQuery{Status: delivery.Dead}, 6},
 			"dead, of a subscription":  {history.DeliveryQuery{Status: delivery.Dead, SubscriptionID: b}, 6},
@@ -169,7 +172,7 @@ func TestListsOfDeliveries(t *testing.T) {
 		}
 		s.balance(t, a, history.Balance{FannedOut: 6, Delivered: 6})
 		s.balance(t, b, history.Balance{FannedOut: 6, Dead: 6})
-		s.balance(t, "", history.Balance{FannedOut: 18, Delivered: 6, Dead: 6, Pending: 6})
+		s.balance(t, "", history.Balance{FannedOut: 19, Delivered: 6, Dead: 6, Pending: 7})
 		if got, err := s.Balance(t.Context(), "", &bankB); err != nil || got != (history.Balance{FannedOut: 6, Pending: 6}) {
 			t.Errorf("of bank b: %+v, %v", got, err)
 		}

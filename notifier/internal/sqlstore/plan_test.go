@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"hirewire.dev/notifier/internal/history"
 	"hirewire.dev/platform/sqldb"
 	"hirewire.dev/platform/sqldb/sqldbtest"
 )
@@ -19,7 +20,7 @@ func TestPlans(t *testing.T) {
 	}
 	for _, m := range []*many{
 		knownEvents, insertEvent, insertDelivery, pendingLines, leasedBefore, addFannedOut, endDelivery, addFinished, retryDelivery, addAttempt,
-		addEnded, leaseDelivery, headsOfLines, putOff, eventsByID, releaseDelivery,
+		addEnded, addLate, leaseDelivery, headsOfLines, putOff, eventsByID, releaseDelivery,
 	} {
 		check(t, db, m.query(sqldb.SQLite, 2), 4*m.cols)
 	}
@@ -27,6 +28,10 @@ func TestPlans(t *testing.T) {
 	check(t, db, db.SQL(dueSQL), 3)
 	check(t, db, isDue, 2)
 	check(t, db, whichDue, 1)
+
+	l := deliveryList{q: history.DeliveryQuery{EventID: "evt_1", Limit: 1}}
+	l.add(finishedDelivery, "", false)
+	check(t, db, l.text(), len(l.w.args))
 }
 
 func check(t *testing.T, db *sqldb.DB, query string, params int) {
