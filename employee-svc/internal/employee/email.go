@@ -5,16 +5,22 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"golang.org/x/net/idna"
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
 )
 
-// EmailKey is what makes an email unique: its case folded, in normalisation form C.
+// EmailKey is what makes an email unique: its case and its compatibility forms, such as full width, folded, and its domain
+// as it is looked up.
 func EmailKey(email string) string {
 	if plain(email) {
 		return strings.ToLower(email)
 	}
-	return norm.NFC.String(cases.Fold().String(norm.NFC.String(email)))
+	local, domain, _ := strings.Cut(norm.NFKC.String(cases.Fold().String(norm.NFKD.String(email))), "@")
+	if ascii, err := idna.Lookup.ToASCII(domain); err == nil {
+		domain = ascii
+	}
+	return local + "@" + domain
 }
 
 const (
@@ -28,7 +34,7 @@ const (
 // cleanEmail takes an addr-spec (RFC 5322 section 3.4.1, with the characters of RFC 6531) of two dot-separated parts: no
 // display name, no quoted part, no domain literal, no white space.
 func cleanEmail(s string) (string, string) {
-	s, reason := printable(s, MaxEmail, "must have at most 320 characters")
+	s, reason := printable(s, MaxEmail, "must have at most 320 characters", nil)
 	if reason != "" {
 		return "", reason
 	}
@@ -43,7 +49,7 @@ func cleanEmail(s string) (string, string) {
 		return "", "must have at most 64 octets before the @"
 	case len(domain) > maxDomain:
 		return "", "must have at most 255 octets after the @"
-	case !dotted(local, isAtom) || !dotted(domain, isLabel) || isNumeric(domain[strings.LastIndexByte(domain, '.')+1:]):
+	case !dotted(local, isAtom) || !dotted(domain, isLabel) || isNumeric(domain[strings.LastIndexByte(domain, '.')+1:]) || !isIDN(domain):
 		return "", reasonEmail
 	}
 	return s, ""
@@ -52,7 +58,7 @@ func cleanEmail(s string) (string, string) {
 // dotted reports whether every part of s between dots is right.
 func dotted(s string, right func(string) bool) bool {
 	for part := range strings.SplitSeq(s, ".") {
-		if part == "" || !right(part) {
+		if blank(part) || !right(part) {
 			return false
 		}
 	}
@@ -81,7 +87,16 @@ func isAlphanumeric(r rune) bool {
 	if r < utf8.RuneSelf {
 		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
 	}
-	return unicode.In(r, unicode.L, unicode.M, unicode.N) || r == 0x200C || r == 0x200D
+	return unicode.In(r, unicode.L, unicode.M, unicode.N) || ideographic(r)
+}
+
+// isIDN reports a domain that can be looked up, as far as it is international: what cannot has no form to be compared by.
+func isIDN(domain string) bool {
+	if plain(domain) && !strings.Contains(strings.ToLower(domain), "xn--") {
+		return true
+	}
+	_, err := idna.Lookup.ToASCII(domain)
+	return err == nil
 }
 
 // isNumeric reports an all-digit label: as the last one it makes the domain an IP address, or nothing.
