@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -128,18 +129,25 @@ func (f *fields) name(field string, raw []byte) string {
 	if utf8.RuneCountInString(s) > maxName {
 		f.fail(field, "is too long")
 	}
-	blank := true
-	for _, c := range s {
-		if unicode.IsControl(c) {
-			f.fail(field, "has a control character")
-			return ""
-		}
-		blank = blank && unicode.IsSpace(c)
+	if strings.ContainsFunc(s, controls) {
+		f.fail(field, "has a control character")
+		return ""
 	}
-	if blank {
+	if !strings.ContainsFunc(s, visible) {
 		f.fail(field, "is blank")
 	}
 	return s
+}
+
+// controls reports what acts on the text around it, such as a line break or a change of direction. The joiners may: names in
+// Persian and Indic scripts need them.
+func controls(c rune) bool {
+	return unicode.In(c, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) && c != '\u200c' && c != '\u200d'
+}
+
+// visible reports what can be seen by itself. What Go's tables do not know yet can, for all the bank knows.
+func visible(c rune) bool {
+	return !unicode.In(c, unicode.Z, unicode.M, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point) && c != '\u2800'
 }
 
 func (f *fields) currencyCode() string {

@@ -26,6 +26,8 @@ func TestParse(t *testing.T) {
 	state := &account.Employee{ID: emp, HolderName: "Zoë 李", Currency: "EUR", Version: 3}
 	left := *state
 	left.Terminated = true
+	joined := *state
+	joined.HolderName = "می\u200cخواهم 李"
 	for _, tc := range []struct {
 		name, typ, data string
 		want            account.Change
@@ -35,6 +37,7 @@ func TestParse(t *testing.T) {
 		{"end", Terminated, strings.ReplaceAll(full, "ACTIVE", "TERMINATED"), account.Change{State: &left, Terminated: true}},
 		{"thin", Updated, `{"employee":{"id":"` + emp + `","version":3}}`, account.Change{}},
 		{"thin end", Terminated, `{"employee":{"version":3,"id":"` + emp + `"}}`, account.Change{Terminated: true}},
+		{"joiner in a name", Created, strings.ReplaceAll(full, `Zoë`, `می\u200cخواهم`), account.Change{State: &joined}},
 		{"names of another case are other names", Created, strings.ReplaceAll(full, `"version":3`, `"version":3,"Version":9,"STATUS":"x"`), account.Change{State: state}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -77,6 +80,14 @@ func TestParseInvalid(t *testing.T) {
 		"null name":             {strings.ReplaceAll(full, `"Zoë"`, `null`), "data.employee.given_name"},
 		"blank name":            {strings.ReplaceAll(full, `"Zoë"`, `" \u00a0"`), "data.employee.given_name"},
 		"control character":     {strings.ReplaceAll(full, `"Zoë"`, `"Z\u001b[31m"`), "data.employee.given_name"},
+		"joiner for a name":     {strings.ReplaceAll(full, `"Zoë"`, `"\u200d"`), "data.employee.given_name"},
+		"filler for a name":     {strings.ReplaceAll(full, `"Zoë"`, `"\u3164"`), "data.employee.given_name"},
+		"blank Braille":         {strings.ReplaceAll(full, `"Zoë"`, `"\u2800"`), "data.employee.given_name"},
+		"selector for a name":   {strings.ReplaceAll(full, `"Zoë"`, `"\ufe0f"`), "data.employee.given_name"},
+		"mark for a name":       {strings.ReplaceAll(full, `"Zoë"`, `"\u0301"`), "data.employee.given_name"},
+		"right-to-left":         {strings.ReplaceAll(full, `李`, `A\u202eda`), "data.employee.family_name"},
+		"isolate":               {strings.ReplaceAll(full, `李`, `A\u2066da`), "data.employee.family_name"},
+		"line separator":        {strings.ReplaceAll(full, `李`, `A\u2028da`), "data.employee.family_name"},
 		"256 runes":             {strings.ReplaceAll(full, `李`, strings.Repeat("李", 256)), "data.employee.family_name"},
 		"currency in lower":     {strings.ReplaceAll(full, `EUR`, `eur`), "data.employee.currency"},
 		"currency is not there": {strings.ReplaceAll(full, `"currency":"EUR",`, ``), "data.employee.currency"},
