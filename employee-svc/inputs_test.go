@@ -431,3 +431,35 @@ func TestNothingPersonalIsLogged(t *testing.T) {
 		t.Errorf("found: …%.200s", text[max(0, i-100):])
 	}
 }
+
+// What is counted is the text as it is stored, on create as on update.
+func TestLengthIsOfTheNormalisedText(t *testing.T) {
+	forEngines(t, func(t *testing.T, s *service, _ *notifier) {
+		n := 0
+		stored := s.create(t, n)
+		for _, tt := range []struct {
+			name string
+			most int
+			set  func(*employeev1.Employee, string)
+		}{
+			{"employee_number", 64, func(e *employeev1.Employee, text string) { e.EmployeeNumber = text }},
+			{"given_name", 255, func(e *employeev1.Employee, text string) { e.GivenName = text }},
+			{"family_name", 255, func(e *employeev1.Employee, text string) { e.FamilyName = text }},
+			{"job_title", 255, func(e *employeev1.Employee, text string) { e.JobTitle = text }},
+			{"department", 255, func(e *employeev1.Employee, text string) { e.Department = text }},
+		} {
+			for over, want := range []codes.Code{codes.OK, codes.InvalidArgument} {
+				n++
+				e, change := person(n), &employeev1.Employee{Id: stored.GetId()}
+				tt.set(e, strings.Repeat("e\u0301", tt.most+over))
+				if _, err := s.client.CreateEmployee(t.Context(), &employeev1.CreateEmployeeRequest{Employee: e}); status.Code(err) != want {
+					t.Errorf("create with a %s %d over the limit: %v", tt.name, over, err)
+				}
+				tt.set(change, strings.Repeat("o\u0301", tt.most+over))
+				if _, err := s.client.UpdateEmployee(t.Context(), &employeev1.UpdateEmployeeRequest{Employee: change}); status.Code(err) != want {
+					t.Errorf("update with a %s %d over the limit: %v", tt.name, over, err)
+				}
+			}
+		}
+	})
+}

@@ -77,20 +77,24 @@ func (Employee_Status) EnumDescriptor() ([]byte, []int) {
 	return file_employee_v1_employee_proto_rawDescGZIP(), []int{0, 0}
 }
 
-// An Employee is one person's employment.
+// An Employee is one person's employment. Its texts are stored, and counted, in Unicode normalisation form C.
 type Employee struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Output only. `emp_` and a ULID.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// HR's own key for the employee: one printable line, without white space around it. Unique, and compared as it is.
+	// HR's own key for the employee: one printable line, without white space around it, of at most 64 characters. Unique, and
+	// compared as it is.
 	EmployeeNumber string `protobuf:"bytes,2,opt,name=employee_number,json=employeeNumber,proto3" json:"employee_number,omitempty"`
-	// As the person writes it, in any script. White space around it is taken away, here and in the texts below.
+	// As the person writes it, in any script; at most 255 characters. White space around it is taken away, here and in the
+	// texts below.
 	GivenName string `protobuf:"bytes,3,opt,name=given_name,json=givenName,proto3" json:"given_name,omitempty"`
-	// As the person writes it, in any script.
+	// As the person writes it, in any script; at most 255 characters.
 	FamilyName string `protobuf:"bytes,4,opt,name=family_name,json=familyName,proto3" json:"family_name,omitempty"`
-	// A plain address such as `name@example.com`. Unique, whatever its case and Unicode form.
-	Email      string `protobuf:"bytes,5,opt,name=email,proto3" json:"email,omitempty"`
-	JobTitle   string `protobuf:"bytes,6,opt,name=job_title,json=jobTitle,proto3" json:"job_title,omitempty"`
+	// A plain address such as `name@example.com`, of at most 320 characters. Unique, whatever its case and Unicode form.
+	Email string `protobuf:"bytes,5,opt,name=email,proto3" json:"email,omitempty"`
+	// At most 255 characters.
+	JobTitle string `protobuf:"bytes,6,opt,name=job_title,json=jobTitle,proto3" json:"job_title,omitempty"`
+	// At most 255 characters.
 	Department string `protobuf:"bytes,7,opt,name=department,proto3" json:"department,omitempty"`
 	// A calendar date, YYYY-MM-DD, from 1900 to 2100.
 	HireDate string `protobuf:"bytes,8,opt,name=hire_date,json=hireDate,proto3" json:"hire_date,omitempty"`
@@ -849,21 +853,18 @@ var File_employee_v1_employee_proto protoreflect.FileDescriptor
 
 const file_employee_v1_employee_proto_rawDesc = "" +
 	"\n" +
-	"\x1aemployee/v1/employee.proto\x12\x14hirewire.employee.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcd\x05\n" +
+	"\x1aemployee/v1/employee.proto\x12\x14hirewire.employee.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xae\x05\n" +
 	"\bEmployee\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x122\n" +
-	"\x0femployee_number\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x0eemployeeNumber\x12)\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x120\n" +
+	"\x0femployee_number\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x0eemployeeNumber\x12&\n" +
 	"\n" +
-	"given_name\x18\x03 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xff\x01R\tgivenName\x12+\n" +
-	"\vfamily_name\x18\x04 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xff\x01R\n" +
-	"familyName\x12 \n" +
-	"\x05email\x18\x05 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x03\x18\xc0\x02R\x05email\x12%\n" +
-	"\tjob_title\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\bjobTitle\x12(\n" +
+	"given_name\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\tgivenName\x12(\n" +
+	"\vfamily_name\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\n" +
+	"familyName\x12\x1d\n" +
+	"\x05email\x18\x05 \x01(\tB\a\xbaH\x04r\x02\x10\x03R\x05email\x12\x1b\n" +
+	"\tjob_title\x18\x06 \x01(\tR\bjobTitle\x12\x1e\n" +
 	"\n" +
-	"department\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\n" +
+	"department\x18\a \x01(\tR\n" +
 	"department\x12@\n" +
 	"\thire_date\x18\b \x01(\tB#\xbaH r\x1e2\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$R\bhireDate\x12+\n" +
 	"\acountry\x18\t \x01(\tB\x11\xbaH\x0er\f2\n" +
