@@ -65,8 +65,8 @@ type Config struct {
 
 	// Retention is how long what has ended is kept, and how old an event may be when it is published.
 	Retention time.Duration `env:"NOTIFIER_RETENTION" default:"720h" group:"Retention" help:"How long events, deliveries and attempts are kept."`
-	// PayloadRetention is how long the payloads are, at most Retention.
-	PayloadRetention time.Duration `env:"NOTIFIER_PAYLOAD_RETENTION" default:"720h" group:"Retention" help:"How long payloads are kept; at most NOTIFIER_RETENTION."`
+	// PayloadRetention is how long the payloads are; of no effect beyond Retention.
+	PayloadRetention time.Duration `env:"NOTIFIER_PAYLOAD_RETENTION" default:"720h" group:"Retention" help:"How long payloads are kept, if that is shorter."`
 
 	// Reflection lets gRPC clients ask for the API's description.
 	Reflection bool `env:"NOTIFIER_GRPC_REFLECTION" group:"Operation" help:"Answer gRPC reflection. For development."`
@@ -126,8 +126,8 @@ func (c Config) check() error {
 		if err := access.Check(k.Name, access.Role(k.Role)); err != nil {
 			fail("NOTIFIER_API_KEYS", "the key %q: %w", k.Name, err)
 		}
-		if k.Name == adminKey && c.AdminKey.Reveal() != "" || k.Key.Reveal() == c.AdminKey.Reveal() {
-			fail("NOTIFIER_API_KEYS", "the key %q has the name or the secret of NOTIFIER_ADMIN_KEY", k.Name)
+		if access.Role(k.Role) != access.Admin && (k.Name == adminKey && c.AdminKey.Reveal() != "" || k.Key.Reveal() == c.AdminKey.Reveal()) {
+			fail("NOTIFIER_API_KEYS", "the key %q has the name or the secret of NOTIFIER_ADMIN_KEY, and another role", k.Name)
 		}
 	}
 	if c.MasterKey.Reveal() == "" {
@@ -162,8 +162,8 @@ func (c Config) check() error {
 	if c.Retention <= 0 {
 		fail("NOTIFIER_RETENTION", "must be positive")
 	}
-	if c.PayloadRetention <= 0 || c.PayloadRetention > c.Retention {
-		fail("NOTIFIER_PAYLOAD_RETENTION", "must be positive and at most NOTIFIER_RETENTION")
+	if c.PayloadRetention <= 0 {
+		fail("NOTIFIER_PAYLOAD_RETENTION", "must be positive")
 	}
 	return errors.Join(errs...)
 }
