@@ -183,7 +183,7 @@ func TestHostileSubscriptionsAreRefused(t *testing.T) {
 				t.Errorf("the error repeats the secret %s", name)
 			}
 		}
-		for _, from := range []string{"now", "LATEST", "tomorrow", "2026-13-01T00:00:00Z", "2026-11-20", "2999-01-01T00:00:00Z", "1969-01-01T00:00:00Z", "2026-11-20t09:00:00z"} {
+		for _, from := range []string{"now", "LATEST", "tomorrow", "2026-13-01T00:00:00Z", "2026-11-20", "2999-01-01T00:00:00Z", "1969-01-01T00:00:00Z", "2026-11-20t09:00:00z", "2026-11-20T9:00:00Z", "2026-11-20T09:00:00+24:00"} {
 			bad := proto.CloneOf(good)
 			bad.Name, bad.StartFrom = "another", from
 			_, err := c.CreateSubscription(t.Context(), &notifierv1.CreateSubscriptionRequest{Subscription: bad})

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
 	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -141,17 +142,21 @@ func (b *binding) checkParameter(key string, values []string) (reason string) {
 	if slices.Contains(b.taken, path) {
 		return unknown
 	}
-	if isEntry || field.IsList() {
-		return "" // grpc-gateway parses the elements
-	}
-	if len(values) > 1 {
+	if len(values) > 1 && !field.IsList() {
 		return "given more than once"
+	}
+	if !isEntry && field.Message() != nil && field.Message().FullName() == timestamp {
+		for _, v := range values {
+			if _, err := rpc.ParseTime(v); err != nil {
+				return rpc.TimeReason
+			}
+		}
 	}
 	t, err := protoregistry.GlobalTypes.FindMessageByName(b.input.FullName())
 	if err != nil {
 		return ""
 	}
-	if err := runtime.PopulateFieldFromPath(t.New().Interface(), path, values[0]); err != nil {
+	if err := runtime.PopulateQueryParameters(t.New().Interface(), url.Values{key: values}, utilities.NewDoubleArray(nil)); err != nil {
 		return "not a valid value"
 	}
 	return ""

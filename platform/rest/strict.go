@@ -6,6 +6,8 @@ import (
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"hirewire.dev/platform/rpc"
 )
 
 // maxDepth bounds the nesting of a body.
@@ -80,6 +82,8 @@ type form struct {
 	float   bool
 }
 
+const timestamp = "google.protobuf.Timestamp"
+
 func (s *scanner) value(as form, path string, depth int) *fault {
 	s.space()
 	switch c := s.peek(); {
@@ -89,8 +93,14 @@ func (s *scanner) value(as form, path string, depth int) *fault {
 		return s.array(as, path, depth)
 	case c == '"':
 		text, f := s.text()
-		if f == nil && as.float && (text == "NaN" || text == "Infinity" || text == "-Infinity") {
+		switch {
+		case f != nil:
+		case as.float && (text == "NaN" || text == "Infinity" || text == "-Infinity"):
 			f = &fault{field: path, reason: "must be a finite number"}
+		case as.message != nil && as.message.FullName() == timestamp:
+			if _, err := rpc.ParseTime(text); err != nil {
+				f = &fault{field: path, reason: rpc.TimeReason}
+			}
 		}
 		return f
 	case c == '-' || '0' <= c && c <= '9':

@@ -12,6 +12,7 @@ import (
 	"hirewire.dev/notifier/internal/delivery"
 	"hirewire.dev/notifier/internal/subscription"
 	"hirewire.dev/platform/id"
+	"hirewire.dev/platform/rpc"
 	notifierv1 "hirewire.dev/proto/notifier/v1"
 )
 
@@ -67,9 +68,8 @@ func parseStartFrom(text string) (*subscription.Since, error) {
 	case "EARLIEST":
 		return &subscription.Since{}, nil
 	}
-	var t time.Time
-	// UnmarshalText is strict where time.Parse is not.
-	if err := t.UnmarshalText([]byte(text)); err != nil || t.Year() < 2000 {
+	t, err := rpc.ParseTime(text)
+	if err != nil || t.Year() < 2000 {
 		return nil, invalidField("start_from", "must be NOW, EARLIEST or a time such as 2026-11-20T09:00:00Z")
 	}
 	return &subscription.Since{Time: t.UTC().Truncate(time.Microsecond)}, nil
