@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	spb "google.golang.org/genproto/googleapis/rpc/status"
@@ -76,14 +75,17 @@ func encodeStatus(st *spb.Status) ([]byte, error) {
 	return json.Marshal(answer)
 }
 
+// errMisfit stands for an error of protojson, which would repeat values; misfit finds out more.
+var errMisfit = errors.New("a value is not of its field's kind")
+
 // Unmarshal implements runtime.Marshaler.
 func (codec) Unmarshal(data []byte, v any) error {
 	m, ok := message(v)
 	if !ok {
 		return parts.Unmarshal(data, v)
 	}
-	if err := decode.Unmarshal(data, m); err != nil {
-		return plain(err)
+	if decode.Unmarshal(data, m) != nil {
+		return errMisfit
 	}
 	return nil
 }
@@ -101,17 +103,6 @@ func message(v any) (proto.Message, bool) {
 		field.Set(reflect.New(field.Type().Elem()))
 	}
 	return reflect.TypeAssert[proto.Message](field)
-}
-
-// plain rids an error of protojson of its prefix, whose spaces change from build to build, and of its length.
-func plain(err error) error {
-	text := strings.ReplaceAll(err.Error(), "\u00a0", " ")
-	text = strings.TrimPrefix(strings.TrimPrefix(text, "proto:"), " ")
-	const most = 200
-	if len(text) > most {
-		text = strings.ToValidUTF8(text[:most], "") + "…"
-	}
-	return errors.New(text)
 }
 
 // NewDecoder implements runtime.Marshaler: a body of lines gives a message for each, any other one message.
@@ -171,10 +162,17 @@ func (l *lines) decode(c codec, v any) error {
 		if !ok {
 			return fmt.Errorf("decode into %T", v)
 		}
-		if fault, ok := errors.AsType[*fault](checkJSON(raw, m.ProtoReflect().Descriptor())); ok {
+		message := m.ProtoReflect().Descriptor()
+		if fault, ok := errors.AsType[*fault](checkJSON(raw, message)); ok {
 			return fault
 		}
-		return c.Unmarshal(raw, v)
+		err := c.Unmarshal(raw, v)
+		if err != nil {
+			if f := misfit(raw, message, ""); f != nil {
+				return f
+			}
+		}
+		return err
 	}
 	if err := l.Err(); err != nil {
 		return errors.New("a line of the body is too long, or the body is")

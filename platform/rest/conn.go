@@ -69,6 +69,7 @@ func (c *conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method stri
 		if ex.err != nil {
 			return nil, ex.err
 		}
+		ex.called = true
 		ex.stream()
 	}
 	return c.streams.NewStream(ctx, desc, method, opts...)

@@ -45,8 +45,13 @@ func httpStatus(code codes.Code) int {
 // writeError answers with a google.rpc.Status. What was found wrong with the request itself comes before what grpc-gateway
 // makes of it.
 func (g *Gateway) writeError(ctx context.Context, _ *runtime.ServeMux, m runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
-	if ex, ok := r.Context().Value(exchangeKey{}).(*exchange); ok && ex.err != nil {
-		err = ex.err
+	if ex, ok := r.Context().Value(exchangeKey{}).(*exchange); ok {
+		switch {
+		case ex.err != nil:
+			err = ex.err
+		case ex.binding != nil && !ex.called:
+			err = ex.binding.misfit(ex.body)
+		}
 	}
 	code := 0
 	if own, ok := errors.AsType[*httpError](err); ok {

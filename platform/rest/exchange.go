@@ -29,6 +29,8 @@ type exchange struct {
 	remote    string
 	binding   *binding
 	key       string // Idempotency-Key
+	body      []byte // as far as it is one JSON object
+	called    bool   // the message was made
 	err       error  // what is wrong with the request; told instead of calling
 	running   sync.WaitGroup
 }
@@ -92,7 +94,8 @@ func (ex *exchange) prepare(b *binding, r *http.Request, body io.ReadCloser, lim
 	if err := b.checkBody(r.Header, read.Bytes()); err != nil {
 		return err
 	}
-	r.Body = checked{bytes.NewReader(read.Bytes())}
+	ex.body = read.Bytes()
+	r.Body = checked{bytes.NewReader(ex.body)}
 	return nil
 }
 
@@ -122,6 +125,7 @@ func (ex *exchange) admit(in proto.Message) error {
 	if ex.err != nil {
 		return ex.err
 	}
+	ex.called = true
 	if ex.key == "" || ex.binding == nil || ex.binding.requestID == nil {
 		return nil
 	}

@@ -238,17 +238,25 @@ func TestStrictBody(t *testing.T) {
 		{"NaN", `{"given_name":"a","ratio":NaN}`, 400, ""},
 		{"NaN as text", `{"given_name":"a","ratio":"NaN"}`, 400, "thing.ratio"},
 		{"Infinity as text", `{"given_name":"a","parts":[{"given_name":"b","ratio":"-Infinity"}]}`, 400, "thing.parts[0].ratio"},
-		{"1e400", `{"given_name":"a","ratio":1e400}`, 400, ""},
-		{"fraction for an integer", `{"given_name":"a","amount":0.5}`, 400, ""},
-		{"too large an integer", `{"given_name":"a","amount":2147483648}`, 400, ""},
+		{"1e400", `{"given_name":"a","ratio":1e400}`, 400, "thing.ratio"},
+		{"fraction for an integer", `{"given_name":"a","amount":0.5}`, 400, "thing.amount"},
+		{"too large an integer", `{"given_name":"a","amount":2147483648}`, 400, "thing.amount"},
 		{"leading zero", `{"given_name":"a","amount":01}`, 400, ""},
 		{"plus", `{"given_name":"a","amount":+1}`, 400, ""},
 		{"hexadecimal", `{"given_name":"a","amount":0x1}`, 400, ""},
-		{"wrong kind", `{"given_name":12}`, 400, ""},
-		{"unknown enum", `{"given_name":"a","status":"GONE"}`, 400, ""},
+		{"wrong kind", `{"given_name":12}`, 400, "thing.given_name"},
+		{"wrong kind by JSON name", `{"givenName":12}`, 400, "thing.given_name"},
+		{"wrong kind deep", `{"given_name":"a","parts":[{"given_name":"a"},{"parts":[{"given_name":false}]}]}`, 400, "thing.parts[1].parts[0].given_name"},
+		{"wrong kind in a map", `{"given_name":"a","labels":{"a":"b","k":1}}`, 400, "thing.labels.k"},
+		{"null in a map", `{"given_name":"a","labels":{"k":null}}`, 400, "thing.labels.k"},
+		{"null in an array", `{"given_name":"a","parts":[null]}`, 400, "thing.parts[0]"},
+		{"an object for an array", `{"given_name":"a","parts":{}}`, 400, "thing.parts"},
+		{"an array for a map", `{"given_name":"a","labels":[]}`, 400, "thing.labels"},
+		{"a string for an object", `{"given_name":"a","extra":"{}"}`, 400, "thing.extra"},
+		{"unknown enum", `{"given_name":"a","status":"GONE"}`, 400, "thing.status"},
 		{"enum out of range", `{"given_name":"a","status":99}`, 400, "thing.status"},
-		{"impossible date", `{"given_name":"a","created_at":"2024-02-30T00:00:00Z"}`, 400, ""},
-		{"year 10000", `{"given_name":"a","created_at":"10000-01-01T00:00:00Z"}`, 400, ""},
+		{"impossible date", `{"given_name":"a","created_at":"2024-02-30T00:00:00Z"}`, 400, "thing.created_at"},
+		{"year 10000", `{"given_name":"a","created_at":"10000-01-01T00:00:00Z"}`, 400, "thing.created_at"},
 		{"a day for a time", `{"given_name":"a","created_at":"tomorrow"}`, 400, "thing.created_at"},
 		{"an hour of one digit", `{"given_name":"a","created_at":"2026-11-20T8:00:00Z"}`, 400, "thing.created_at"},
 		{"an offset of a day", `{"given_name":"a","parts":[{"given_name":"a","created_at":"2026-11-20T08:00:00+24:00"}]}`, 400, "thing.parts[0].created_at"},
@@ -273,6 +281,9 @@ func TestStrictBody(t *testing.T) {
 			if tt.field != "" && !cmp.Equal(got.fields(), []string{tt.field}) {
 				t.Errorf("fields %v: %s", got.fields(), got.text)
 			}
+			if tt.field == "" && len(got.fields()) > 0 {
+				t.Errorf("fields %v: %s", got.fields(), got.text)
+			}
 			if len(got.text) > 1000 {
 				t.Errorf("an answer of %d bytes", len(got.text))
 			}
@@ -287,6 +298,29 @@ func TestStrictBody(t *testing.T) {
 	} {
 		if got := do(t, h, "POST", "/v1/things", good); got.code != 200 {
 			t.Errorf("%s: %d %s", good, got.code, got.text)
+		}
+	}
+}
+
+// TestErrorsDoNotRepeatValues: what a client sends may be a secret, and in the wrong place.
+func TestErrorsDoNotRepeatValues(t *testing.T) {
+	h := gateway(t, &things{})
+	for _, tt := range []struct{ method, target, body string }{
+		{"POST", "/v1/things", `{"given_name":4711}`},
+		{"POST", "/v1/things", `{"given_name":"a","status":"4711"}`},
+		{"POST", "/v1/things", `{"given_name":"a","amount":4711.5}`},
+		{"POST", "/v1/things", `{"given_name":"a","created_at":"4711"}`},
+		{"POST", "/v1/things", `{"given_name":"a","labels":{"k":4711}}`},
+		{"POST", "/v1/things:batchCreate", `{"requests":[4711]}`},
+		{"POST", "/v1/things:import", `{"thing":{"given_name":4711}}`},
+		{"PATCH", "/v1/things/a", `{"given_name":4711}`},
+		{"GET", "/v1/things?page_size=4711x", ""},
+		{"GET", "/v1/things?status=4711", ""},
+		{"GET", "/v1/things?labels[k]=4711&labels[k]=4711", ""},
+	} {
+		got := do(t, h, tt.method, tt.target, tt.body)
+		if got.code != 400 || strings.Contains(got.text, "4711") {
+			t.Errorf("%s %s %s: %d %s", tt.method, tt.target, tt.body, got.code, got.text)
 		}
 	}
 }
