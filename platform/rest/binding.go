@@ -3,6 +3,7 @@ package rest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -99,7 +100,10 @@ func verb(r *annotations.HttpRule) (method, pattern string) {
 	return "", ""
 }
 
-const notUTF8 = "must be valid UTF-8"
+const (
+	notUTF8 = "must be valid UTF-8"
+	twice   = "given more than once"
+)
 
 // checkQuery refuses parameters that set nothing, that something else sets, or whose value does not fit: grpc-gateway
 // ignores the first two.
@@ -112,8 +116,16 @@ func (b *binding) checkQuery(raw string) error {
 		return status.Error(codes.InvalidArgument, "malformed query")
 	}
 	var violations []rpc.Violation
-	for key, vs := range values {
-		if reason := b.checkParameter(key, vs); reason != "" {
+	seen := make(map[string]bool, len(values))
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		name, entry, _ := strings.Cut(key, "[")
+		path, _ := b.resolve(name)
+		reason := b.checkParameter(key, values[key])
+		if reason == "" && seen[path+"["+entry] {
+			reason = twice // by its other spelling
+		}
+		seen[path+"["+entry] = true
+		if reason != "" {
 			violations = append(violations, rpc.Violation{Field: clip(key), Reason: reason})
 		}
 	}
@@ -143,7 +155,7 @@ func (b *binding) checkParameter(key string, values []string) (reason string) {
 		return unknown
 	}
 	if len(values) > 1 && !field.IsList() {
-		return "given more than once"
+		return twice
 	}
 	if !isEntry && field.Message() != nil && field.Message().FullName() == timestamp {
 		for _, v := range values {

@@ -384,6 +384,8 @@ func TestQuery(t *testing.T) {
 		{"page_size=1e9", 400, "page_size"},
 		{"page_size=99999999999", 400, "page_size"},
 		{"page_size=1&page_size=2", 400, "page_size"},
+		{"page_size=1&pageSize=2", 400, "page_size"},
+		{"labels[team]=a&labels[team]=b", 400, "labels[team]"},
 		{"status=GONE", 400, "status"},
 		{"updated_after=tomorrow", 400, "updated_after"},
 		{"updated_after=2026-11-20T8:00:00Z", 400, "updated_after"},
