@@ -160,6 +160,9 @@ func TestREST(t *testing.T) {
 		if a := s.do(t, "PATCH", path, `{"given_name":"Augusta","version":1}`); a.code != 200 || a.field("given_name") != "Augusta" {
 			t.Errorf("%d %s", a.code, a.body)
 		}
+		if a := s.do(t, "PATCH", path, `{}`); a.code != 200 || a.field("given_name") != "Augusta" {
+			t.Errorf("a patch of nothing: %d %s", a.code, a.body)
+		}
 		if a := s.do(t, "PATCH", path, `{"given_name":"Ada","version":1}`); a.code != http.StatusConflict {
 			t.Errorf("%d %s", a.code, a.body)
 		}

@@ -33,6 +33,7 @@ type binding struct {
 	bodyMessage  protoreflect.MessageDescriptor
 	taken        []string // field paths that the path sets
 	requestID    protoreflect.FieldDescriptor
+	mask         protoreflect.FieldDescriptor // update_mask
 	clientStream bool
 }
 
@@ -78,6 +79,9 @@ func newBinding(m protoreflect.MethodDescriptor, body, pattern string) *binding 
 	}
 	if f := m.Input().Fields().ByName("request_id"); f != nil && f.Kind() == protoreflect.StringKind && !f.IsList() {
 		b.requestID = f
+	}
+	if f := m.Input().Fields().ByName("update_mask"); f != nil && f.Message() != nil && f.Message().FullName() == fieldMask {
+		b.mask = f
 	}
 	return b
 }
@@ -156,6 +160,9 @@ func (b *binding) checkParameter(key string, values []string) (reason string) {
 	}
 	if len(values) > 1 && !field.IsList() {
 		return twice
+	}
+	if field.Message() != nil && field.Message().FullName() == fieldMask && slices.Contains(values, "") {
+		return "must name fields"
 	}
 	if !isEntry && field.Message() != nil && field.Message().FullName() == timestamp {
 		for _, v := range values {

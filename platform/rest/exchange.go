@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +15,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"hirewire.dev/platform/rpc"
 	"hirewire.dev/platform/serve"
@@ -126,6 +129,7 @@ func (ex *exchange) admit(in proto.Message) error {
 		return ex.err
 	}
 	ex.called = true
+	ex.unmask(in.ProtoReflect())
 	if ex.key == "" || ex.binding == nil || ex.binding.requestID == nil {
 		return nil
 	}
@@ -135,6 +139,17 @@ func (ex *exchange) admit(in proto.Message) error {
 	}
 	m.Set(field, protoString(ex.key))
 	return nil
+}
+
+// unmask takes back the mask that grpc-gateway makes of the body {}: one empty name, where there is none.
+func (ex *exchange) unmask(m protoreflect.Message) {
+	if ex.binding == nil || ex.binding.mask == nil {
+		return
+	}
+	mask, ok := m.Get(ex.binding.mask).Message().Interface().(*fieldmaskpb.FieldMask)
+	if ok && slices.Equal(mask.GetPaths(), []string{""}) {
+		m.Clear(ex.binding.mask)
+	}
 }
 
 func checkType(header http.Header) error {

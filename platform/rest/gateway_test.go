@@ -566,6 +566,9 @@ func TestCustomVerb(t *testing.T) {
 	if in := impl.calls[len(impl.calls)-1].(*testpb.UpdateThingRequest); got.code != 200 || len(in.GetUpdateMask().GetPaths()) != 2 {
 		t.Errorf("a mask from the body: %d %v", got.code, in)
 	}
+	if got := do(t, h, "PATCH", "/v1/things/t1?update_mask=", `{"given_name":"b"}`); got.code != 400 || !cmp.Equal(got.fields(), []string{"update_mask"}) {
+		t.Errorf("an empty mask: %d %s", got.code, got.text)
+	}
 }
 
 func TestUnauthenticated(t *testing.T) {

@@ -125,7 +125,7 @@ func kindOfMessage(m protoreflect.MessageDescriptor) string {
 		return rpc.TimeReason
 	case "google.protobuf.Duration":
 		return "must be a duration such as 3600s"
-	case "google.protobuf.FieldMask":
+	case fieldMask:
 		return "must be names of fields, joined by commas"
 	default:
 		return "must be an object"

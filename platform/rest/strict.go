@@ -82,7 +82,10 @@ type form struct {
 	float   bool
 }
 
-const timestamp = "google.protobuf.Timestamp"
+const (
+	timestamp = "google.protobuf.Timestamp"
+	fieldMask = "google.protobuf.FieldMask"
+)
 
 func (s *scanner) value(as form, path string, depth int) *fault {
 	s.space()
