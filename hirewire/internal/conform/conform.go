@@ -101,7 +101,7 @@ type message struct {
 // message returns a valid one.
 func (r *Receiver) message() *message {
 	id := newID()
-	return r.signed(id, time.Now(), eventBody(id, r.EventType, 1), r.Secret)
+	return r.signed(id, time.Now(), eventBody(id, r.EventType), r.Secret)
 }
 
 func (r *Receiver) signed(id string, at time.Time, body []byte, keys ...webhook.SigningKey) *message {
