@@ -161,6 +161,15 @@ func TestPagesOverREST(t *testing.T) {
 				if other := b.get(t, "/v1/reconciliations?page_token="+token, viewerKey); other.status != 400 {
 					t.Errorf("another list takes the token: %d", other.status)
 				}
+				for name, path := range map[string]string{
+					"cut":          list.path + "?page_token=" + token[:len(token)-1],
+					"longer":       list.path + "?page_token=" + token + "A",
+					"other filter": list.path + "?employee_id=" + id.New("emp") + "&page_token=" + token,
+				} {
+					if a := b.get(t, path, viewerKey); a.status != 400 {
+						t.Errorf("%s token: %d", name, a.status)
+					}
+				}
 			}
 			if pages != 3 || len(seen) != 25 {
 				t.Errorf("%s: %d in %d pages", list.path, len(seen), pages)

@@ -3,7 +3,6 @@ package grpcapi
 import (
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"strings"
 
 	"hirewire.dev/platform/rpc"
@@ -17,13 +16,12 @@ const (
 
 // listing is one way of asking for a list: a token belongs to the list and the filters that it came from.
 type listing struct {
-	name string
-	size int
+	question string
+	size     int
 }
 
 func newListing(name string, size int32, filters ...string) listing {
-	sum := sha256.Sum256([]byte(name + "\x00" + strings.Join(filters, "\x00")))
-	l := listing{name: hex.EncodeToString(sum[:6]), size: defaultPage}
+	l := listing{question: name + "\x00" + strings.Join(filters, "\x00"), size: defaultPage}
 	if size > 0 {
 		l.size = int(min(size, maxPage))
 	}
@@ -38,8 +36,8 @@ func (l listing) begin(token string, valid func(at string) bool) (at string, err
 	if token == "" {
 		return "", nil
 	}
-	if raw, err := base64.RawURLEncoding.Strict().DecodeString(token); err == nil {
-		if at, ok := strings.CutPrefix(string(raw), l.name+" "); ok && valid(at) {
+	if raw, err := base64.RawURLEncoding.DecodeString(token); err == nil && len(raw) > placeSum {
+		if at := string(raw[placeSum:]); l.token(at) == token && valid(at) {
 			return at, nil
 		}
 	}
@@ -48,9 +46,13 @@ func (l listing) begin(token string, valid func(at string) bool) (at string, err
 
 var errPageToken = rpc.Invalid(rpc.Violation{Field: "page_token", Reason: "is not one that this list, with these filters, gave"}).Err()
 
+// placeSum is the size of the sum over the list, its filters and a place in it.
+const placeSum = 8
+
 // token is for the page that begins after a place.
 func (l listing) token(place string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(l.name + " " + place))
+	sum := sha256.Sum256([]byte(l.question + "\x00" + place))
+	return base64.RawURLEncoding.EncodeToString(append(sum[:placeSum], place...))
 }
 
 // page cuts off what was read beyond the page, and gives the token for it.
