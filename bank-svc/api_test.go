@@ -200,6 +200,13 @@ func TestReconciliationsAreIdempotent(t *testing.T) {
 		if ids = append(ids, rest.ID); len(slices.Compact(ids)) != 1 {
 			t.Errorf("%v", ids)
 		}
+		other := &bankv1.CreateReconciliationRequest{RequestId: "monday", Reconciliation: &bankv1.Reconciliation{DryRun: true}}
+		if _, err := b.api.CreateReconciliation(t.Context(), other); status.Code(err) != codes.AlreadyExists {
+			t.Errorf("with another dry_run: %v", err)
+		}
+		if a := b.do(t, b.request(t, "POST", "/v1/reconciliations?request_id=monday", operatorKey, `{"dry_run":true}`)); a.status != 409 {
+			t.Errorf("with another dry_run: %d %s", a.status, a.body)
+		}
 	})
 }
 

@@ -58,7 +58,8 @@ type Reports interface {
 
 // Reconciler begins reconciliations.
 type Reconciler interface {
-	// Request asks for one; the same request id gets the same one. Errors: reconcile.ErrTooMany.
+	// Request asks for one; the same request id gets the same one. Errors: reconcile.ErrTooMany,
+	// reconcile.ErrRequestReused.
 	Request(ctx context.Context, dryRun bool, requestID string) (reconcile.Report, error)
 }
 
@@ -86,6 +87,7 @@ func Errors(err error) *status.Status {
 		{inbox.ErrNotFound, codes.NotFound},
 		{reconcile.ErrNotFound, codes.NotFound},
 		{reconcile.ErrTooMany, codes.ResourceExhausted},
+		{reconcile.ErrRequestReused, codes.AlreadyExists},
 	} {
 		if errors.Is(err, s.err) {
 			return status.New(s.code, s.err.Error())

@@ -15,6 +15,8 @@ var (
 	ErrNotFound = errors.New("no such reconciliation")
 	// ErrTooMany says that enough of them wait already.
 	ErrTooMany = errors.New("too many reconciliations are waiting")
+	// ErrRequestReused says that the request id stands for a reconciliation that was to do something else.
+	ErrRequestReused = errors.New("the request id was used with other content")
 	// ErrLost says that the lease has gone to somebody else, who goes on from the last page that was stored.
 	ErrLost = errors.New("the reconciliation is somebody else's now")
 )
@@ -103,10 +105,10 @@ type Source interface {
 // Store keeps reconciliations and the accounts they repair.
 type Store interface {
 	// Request stores a new reconciliation that waits for its turn. With a request id that is known it answers with the one
-	// that was stored then. With since, it answers false where a reconciliation that is no dry run waits, runs, or has
+	// that was stored then, which must be as dry. With since, it answers false where a reconciliation that is no dry run waits, runs, or has
 	// started after that time.
 	//
-	// Errors: ErrTooMany.
+	// Errors: ErrTooMany, ErrRequestReused.
 	Request(ctx context.Context, r Report, requestID string, since time.Time) (Report, bool, error)
 	// Claim leases the running reconciliation whose lease has ended, or where none runs, the first that waits; false when
 	// there is neither.

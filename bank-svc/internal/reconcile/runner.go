@@ -45,7 +45,7 @@ func NewRunner(cfg Config) *Runner {
 
 // Request asks for a reconciliation, to run once those before it have ended. The same request id gets the same one.
 //
-// Errors: ErrTooMany.
+// Errors: ErrTooMany, ErrRequestReused.
 func (r *Runner) Request(ctx context.Context, dryRun bool, requestID string) (Report, error) {
 	rep, _, err := r.cfg.Store.Request(ctx, r.report(OnRequest, dryRun), requestID, time.Time{})
 	if err != nil {

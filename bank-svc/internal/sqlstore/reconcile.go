@@ -45,20 +45,23 @@ func (s *Store) Request(ctx context.Context, r reconcile.Report, requestID strin
 			VALUES ($1, $2, 'WAITING', $3, $4, $5)`, r.ID, null(requestID), r.DryRun, string(r.Trigger), r.RequestedAt)
 		return err
 	})
-	switch {
-	case errors.Is(err, reconcile.ErrTooMany):
+	if errors.Is(err, reconcile.ErrTooMany) {
 		return reconcile.Report{}, false, reconcile.ErrTooMany
-	case err != nil:
+	}
+	if err != nil {
 		// The commit's outcome may be unknown, or another call with the request id was first: what is stored decides.
 		var lookup error
 		if found, known, lookup = s.find(ctx, s.db, "id = $1 OR request_id = $2", r.ID, null(requestID)); lookup != nil || !known {
 			return reconcile.Report{}, false, fmt.Errorf("request a reconciliation: %w", err)
 		}
-		return found.Report, found.ID == r.ID, nil
-	case known:
-		return found.Report, false, nil
 	}
-	return r, true, nil
+	switch {
+	case !known:
+		return r, true, nil
+	case found.DryRun != r.DryRun:
+		return reconcile.Report{}, false, reconcile.ErrRequestReused
+	}
+	return found.Report, found.ID == r.ID, nil
 }
 
 // Claim implements reconcile.Store.

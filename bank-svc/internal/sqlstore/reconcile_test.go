@@ -105,9 +105,13 @@ func TestReconciliation(t *testing.T) {
 func TestAReconciliationIsOneProcessesAtATime(t *testing.T) {
 	run(t, func(t *testing.T, s *Store) {
 		first, made := request(t, s, false, "once", time.Time{})
-		again, madeAgain := request(t, s, true, "once", time.Time{})
+		again, madeAgain := request(t, s, false, "once", time.Time{})
 		if !made || madeAgain || again.ID != first.ID {
 			t.Fatalf("%v %v, %s and %s", made, madeAgain, first.ID, again.ID)
+		}
+		other := reconcile.Report{ID: id.New("rec"), DryRun: true, Trigger: reconcile.OnRequest, RequestedAt: now()}
+		if _, _, err := s.Request(t.Context(), other, "once", time.Time{}); !errors.Is(err, reconcile.ErrRequestReused) {
+			t.Errorf("the request id, for something else: %v", err)
 		}
 		if _, made := request(t, s, false, "", now()); made {
 			t.Error("scheduled while one waits")

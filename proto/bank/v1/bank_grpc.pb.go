@@ -49,6 +49,8 @@ type BankServiceClient interface {
 	ReprocessInboxEvents(ctx context.Context, in *ReprocessInboxEventsRequest, opts ...grpc.CallOption) (*ReprocessInboxEventsResponse, error)
 	// CreateReconciliation starts a walk over the source of truth that repairs what differs. The same request_id answers
 	// with the same reconciliation.
+	//
+	// Errors: ALREADY_EXISTS when the request_id was used with another dry_run; RESOURCE_EXHAUSTED when too many wait.
 	CreateReconciliation(ctx context.Context, in *CreateReconciliationRequest, opts ...grpc.CallOption) (*Reconciliation, error)
 	GetReconciliation(ctx context.Context, in *GetReconciliationRequest, opts ...grpc.CallOption) (*Reconciliation, error)
 	// ListReconciliations lists the last reports, newest first.
@@ -170,6 +172,8 @@ type BankServiceServer interface {
 	ReprocessInboxEvents(context.Context, *ReprocessInboxEventsRequest) (*ReprocessInboxEventsResponse, error)
 	// CreateReconciliation starts a walk over the source of truth that repairs what differs. The same request_id answers
 	// with the same reconciliation.
+	//
+	// Errors: ALREADY_EXISTS when the request_id was used with another dry_run; RESOURCE_EXHAUSTED when too many wait.
 	CreateReconciliation(context.Context, *CreateReconciliationRequest) (*Reconciliation, error)
 	GetReconciliation(context.Context, *GetReconciliationRequest) (*Reconciliation, error)
 	// ListReconciliations lists the last reports, newest first.
