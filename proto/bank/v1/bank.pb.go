@@ -1340,12 +1340,12 @@ const file_bank_v1_bank_proto_rawDesc = "" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04OPEN\x10\x01\x12\n" +
 	"\n" +
-	"\x06CLOSED\x10\x02\"\xd2\x01\n" +
+	"\x06CLOSED\x10\x02\"\xf6\x01\n" +
 	"\x13ListAccountsRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\x12(\n" +
-	"\vemployee_id\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\x12L\n" +
+	"\vemployee_id\x18\x03 \x01(\tB+\xbaH(r&2$^(emp_[0-7][0-9A-HJKMNP-TV-Z]{25})?$R\n" +
 	"employeeId\x12B\n" +
 	"\x06status\x18\x04 \x01(\x0e2 .hirewire.bank.v1.Account.StatusB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06status\"u\n" +
 	"\x14ListAccountsResponse\x125\n" +
@@ -1382,30 +1382,30 @@ const file_bank_v1_bank_proto_rawDesc = "" +
 	"\n" +
 	"\x06FAILED\x10\x03\x12\v\n" +
 	"\aIGNORED\x10\x04\x12\x0f\n" +
-	"\vQUARANTINED\x10\x05\"\x81\x02\n" +
+	"\vQUARANTINED\x10\x05\"\xcc\x02\n" +
 	"\x16ListInboxEventsRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\x12E\n" +
-	"\x06status\x18\x03 \x01(\x0e2#.hirewire.bank.v1.InboxEvent.StatusB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06status\x12(\n" +
-	"\vemployee_id\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18@R\n" +
-	"employeeId\x12'\n" +
+	"\x06status\x18\x03 \x01(\x0e2#.hirewire.bank.v1.InboxEvent.StatusB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06status\x12L\n" +
+	"\vemployee_id\x18\x04 \x01(\tB+\xbaH(r&2$^(emp_[0-7][0-9A-HJKMNP-TV-Z]{25})?$R\n" +
+	"employeeId\x12N\n" +
 	"\n" +
-	"event_type\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\teventType\"\x82\x01\n" +
+	"event_type\x18\x05 \x01(\tB/\xbaH,r*\x18\x80\x022%^([A-Za-z0-9_]+([.][A-Za-z0-9_]+)*)?$R\teventType\"\x82\x01\n" +
 	"\x17ListInboxEventsResponse\x12?\n" +
 	"\finbox_events\x18\x01 \x03(\v2\x1c.hirewire.bank.v1.InboxEventR\vinboxEvents\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"D\n" +
 	"\x14GetInboxEventRequest\x12,\n" +
 	"\x02id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\x02id\"J\n" +
 	"\x1aReprocessInboxEventRequest\x12,\n" +
-	"\x02id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\x02id\"\xb9\x01\n" +
+	"\x02id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\x02id\"\x84\x02\n" +
 	"\x1bReprocessInboxEventsRequest\x12G\n" +
 	"\x06status\x18\x01 \x01(\x0e2#.hirewire.bank.v1.InboxEvent.StatusB\n" +
-	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x06status\x12(\n" +
-	"\vemployee_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\n" +
-	"employeeId\x12'\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x06status\x12L\n" +
+	"\vemployee_id\x18\x02 \x01(\tB+\xbaH(r&2$^(emp_[0-7][0-9A-HJKMNP-TV-Z]{25})?$R\n" +
+	"employeeId\x12N\n" +
 	"\n" +
-	"event_type\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\teventType\"K\n" +
+	"event_type\x18\x03 \x01(\tB/\xbaH,r*\x18\x80\x022%^([A-Za-z0-9_]+([.][A-Za-z0-9_]+)*)?$R\teventType\"K\n" +
 	"\x1cReprocessInboxEventsResponse\x12+\n" +
 	"\x11reprocessed_count\x18\x01 \x01(\x05R\x10reprocessedCount\"\xf5\x04\n" +
 	"\x0eReconciliation\x12\x0e\n" +
