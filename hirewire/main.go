@@ -25,7 +25,7 @@ var sampleEmployees []byte
 type commands struct {
 	Demo    demoCommand    `cmd:"" help:"Run the three services and some banks in this process, add employees, and show the verdict."`
 	Bench   benchCommand   `cmd:"" help:"Measure on this machine: the notifier and the whole chain, in ratio to what the machine can do."`
-	Import  importCommand  `cmd:"" help:"Add the employees of an HR export to a running stack, and show the verdict."`
+	Import  importCommand  `cmd:"" help:"Add the employees of an HR export to a running stack, and show the verdict. Status 1 if a row was refused, or an account is lost or doubled."`
 	Conform conformCommand `cmd:"" help:"Check a webhook receiver, in any language: what it takes, what it refuses, and what to fix."`
 	Init    initCommand    `cmd:"" help:"Make the certificates, passwords and keys that docker-compose.yml needs."`
 	Ready   readyCommand   `cmd:"" help:"Exit with 0 if a service says that it is ready."`
