@@ -5,11 +5,14 @@ import (
 	"slices"
 	"strings"
 
+	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
-// checkText refuses U+0000 in the strings of a request: PostgreSQL cannot store it.
+// checkText refuses U+0000 in the strings of a request: PostgreSQL cannot store it. What the rules are told to ignore, its
+// service checks by itself.
 func checkText(m protoreflect.Message) error {
 	if field, found := findNUL(m); found {
 		return Invalid(Violation{Field: field[1:], Reason: "must not contain U+0000"}).Err()
@@ -41,7 +44,7 @@ func findNUL(m protoreflect.Message) (path string, found bool) {
 		default:
 			path, found = findNULIn(f, v)
 		}
-		if found {
+		if found = found && !ignored(f); found {
 			path = "." + string(f.Name()) + path
 		}
 		return !found
@@ -78,6 +81,11 @@ func valueHasNUL(v *structpb.Value) bool {
 		return slices.ContainsFunc(kind.ListValue.GetValues(), valueHasNUL)
 	}
 	return false
+}
+
+func ignored(f protoreflect.FieldDescriptor) bool {
+	rules, _ := proto.GetExtension(f.Options(), validate.E_Field).(*validate.FieldRules)
+	return rules.GetIgnore() == validate.Ignore_IGNORE_ALWAYS
 }
 
 func hasNUL(s string) bool { return strings.IndexByte(s, 0) >= 0 }
