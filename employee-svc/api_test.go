@@ -166,6 +166,18 @@ func TestREST(t *testing.T) {
 		if a := s.do(t, "PATCH", path, `{"given_name":"Ada","version":1}`); a.code != http.StatusConflict {
 			t.Errorf("%d %s", a.code, a.body)
 		}
+		other := strings.Replace(created.field("id"), "emp_0", "emp_1", 1)
+		for field, a := range map[string]answer{
+			"employee.id": s.do(t, "PATCH", path, `{"id":"`+other+`","given_name":"Eve"}`),
+			"id":          s.do(t, "POST", path+":terminate", `{"id":"`+other+`"}`),
+		} {
+			if a.code != 400 || a.violation() != field {
+				t.Errorf("another %s in the body: %d %s", field, a.code, a.body)
+			}
+		}
+		if a := s.do(t, "PATCH", path, `{"id":"`+created.field("id")+`","given_name":"Augusta"}`); a.code != 200 {
+			t.Errorf("the same id in the body: %d %s", a.code, a.body)
+		}
 		if a := s.do(t, "POST", path+":terminate", `{}`); a.code != 200 || a.field("status") != "TERMINATED" {
 			t.Errorf("%d %s", a.code, a.body)
 		}

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"hirewire.dev/platform/rpc"
 )
@@ -229,6 +230,57 @@ func (b *binding) checkBody(header http.Header, raw []byte) error {
 		return rpc.Invalid(rpc.Violation{Field: join(prefix, fault.field), Reason: fault.reason}).Err()
 	}
 	return nil
+}
+
+// unmask takes back the mask that grpc-gateway makes of the body {}: one empty name, where there is none.
+func (b *binding) unmask(m protoreflect.Message) {
+	if b.mask == nil {
+		return
+	}
+	mask, ok := m.Get(b.mask).Message().Interface().(*fieldmaskpb.FieldMask)
+	if ok && slices.Equal(mask.GetPaths(), []string{""}) {
+		m.Clear(b.mask)
+	}
+}
+
+// checkTaken refuses a body that sets a field of the path to another value: grpc-gateway lets the path win.
+func (b *binding) checkTaken(raw []byte, m protoreflect.Message) error {
+	if len(b.taken) == 0 || b.bodyMessage == nil || len(raw) == 0 {
+		return nil
+	}
+	t, err := protoregistry.GlobalTypes.FindMessageByName(b.bodyMessage.FullName())
+	if err != nil {
+		return err
+	}
+	body := t.New()
+	if err := decode.Unmarshal(raw, body.Interface()); err != nil {
+		return errMisfit // m was made of it, so this cannot be
+	}
+	for _, path := range b.taken {
+		below, inBody := path, b.body == "*"
+		if !inBody {
+			below, inBody = strings.CutPrefix(path, b.body+".")
+		}
+		if given := valueAt(body, below); inBody && given.IsValid() && !given.Equal(valueAt(m, path)) {
+			return rpc.Invalid(rpc.Violation{Field: path, Reason: "differs from the one in the path"}).Err()
+		}
+	}
+	return nil
+}
+
+// valueAt is what a dotted path of proto names leads to; not valid when nothing is set there.
+func valueAt(m protoreflect.Message, path string) protoreflect.Value {
+	for {
+		name, rest, more := strings.Cut(path, ".")
+		field := m.Descriptor().Fields().ByName(protoreflect.Name(name))
+		if field == nil || !m.Has(field) {
+			return protoreflect.Value{}
+		}
+		if !more {
+			return m.Get(field)
+		}
+		m, path = m.Get(field).Message(), rest
+	}
 }
 
 func join(prefix, field string) string {

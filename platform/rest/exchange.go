@@ -6,7 +6,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,8 +14,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"hirewire.dev/platform/rpc"
 	"hirewire.dev/platform/serve"
@@ -129,27 +126,22 @@ func (ex *exchange) admit(in proto.Message) error {
 		return ex.err
 	}
 	ex.called = true
-	ex.unmask(in.ProtoReflect())
-	if ex.key == "" || ex.binding == nil || ex.binding.requestID == nil {
+	if ex.binding == nil {
 		return nil
 	}
 	m, field := in.ProtoReflect(), ex.binding.requestID
+	ex.binding.unmask(m)
+	if err := ex.binding.checkTaken(ex.body, m); err != nil {
+		return err
+	}
+	if ex.key == "" || field == nil {
+		return nil
+	}
 	if given := m.Get(field).String(); given != "" && given != ex.key {
 		return rpc.Invalid(rpc.Violation{Field: string(field.Name()), Reason: "differs from the Idempotency-Key header"}).Err()
 	}
 	m.Set(field, protoString(ex.key))
 	return nil
-}
-
-// unmask takes back the mask that grpc-gateway makes of the body {}: one empty name, where there is none.
-func (ex *exchange) unmask(m protoreflect.Message) {
-	if ex.binding == nil || ex.binding.mask == nil {
-		return
-	}
-	mask, ok := m.Get(ex.binding.mask).Message().Interface().(*fieldmaskpb.FieldMask)
-	if ok && slices.Equal(mask.GetPaths(), []string{""}) {
-		m.Clear(ex.binding.mask)
-	}
 }
 
 func checkType(header http.Header) error {

@@ -532,6 +532,27 @@ func TestTextOfThePath(t *testing.T) {
 	}
 }
 
+func TestTheBodyDoesNotContradictThePath(t *testing.T) {
+	impl := &things{}
+	h := gateway(t, impl)
+	for _, tt := range []struct {
+		body string
+		code int
+	}{
+		{`{"given_name":"b"}`, 200},
+		{`{"given_name":"b","id":"t1"}`, 200},
+		{`{"given_name":"b","id":"\u00741"}`, 200},
+		{`{"given_name":"b","id":""}`, 200},
+		{`{"given_name":"b","id":"t2"}`, 400},
+		{`{"given_name":"b","parts":[{"given_name":"c","id":"t2"}]}`, 200},
+	} {
+		got := do(t, h, "PATCH", "/v1/things/t1", tt.body)
+		if got.code != tt.code || tt.code == 400 && !cmp.Equal(got.fields(), []string{"thing.id"}) {
+			t.Errorf("%s: %d %s", tt.body, got.code, got.text)
+		}
+	}
+}
+
 func TestMethodOverrideIsIgnored(t *testing.T) {
 	impl := &things{}
 	h := gateway(t, impl)
