@@ -515,8 +515,17 @@ func TestTextOfThePath(t *testing.T) {
 	for _, tt := range []struct {
 		segment, id string // id empty: refused
 	}{
-		{"a", "a"}, {"%61", "a"}, {"Zo%c3%ab", "Zoë"}, {"Zoë", "Zoë"}, {"%2561", "%61"}, {"%25ff", "%ff"}, {"a%2Fb", "a/b"},
-		{"%ff", ""}, {"%C3%28", ""}, {"%ed%a0%80", ""}, {"a%00", ""},
+		{"a", "a"},
+		{"%61", "a"},
+		{"Zo%c3%ab", "Zoë"},
+		{"Zoë", "Zoë"},
+		{"%2561", "%61"},
+		{"%25ff", "%ff"},
+		{"a%2Fb", "a/b"},
+		{"%ff", ""},
+		{"%C3%28", ""},
+		{"%ed%a0%80", ""},
+		{"a%00", ""},
 	} {
 		impl.calls = nil
 		got := do(t, h, "PATCH", "/v1/things/"+tt.segment, `{"given_name":"b"}`)

@@ -33,9 +33,7 @@ func (b *binding) misfit(raw []byte) error {
 // nil when each alone is taken.
 func misfit(raw []byte, message protoreflect.MessageDescriptor, path string) *fault {
 	var members map[string]json.RawMessage
-	if json.Unmarshal(raw, &members) != nil {
-		return nil
-	}
+	_ = json.Unmarshal(raw, &members) // what is not an object has no members
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		field := message.Fields().ByJSONName(name)
 		if field == nil {
