@@ -56,9 +56,9 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Service, err err
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	db, err := openDatabase(ctx, cfg.DatabaseURL.Reveal(), log)
+	db, err := sqldb.Open(ctx, cfg.DatabaseURL.Reveal(), sqldb.ApplicationName("bank-svc"), sqldb.Await(log))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("BANK_DATABASE_URL: %w", err)
 	}
 	s.closers = append(s.closers, db.Close)
 	health.Add("database", db.Ready)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel"
@@ -70,7 +69,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Service, err err
 
 // openStore opens the database and connects the store with the relay.
 func (s *Service) openStore(ctx context.Context, cfg Config) (err error) {
-	if s.db, err = openDatabase(ctx, cfg.databaseURL(), s.log); err != nil {
+	if s.db, err = sqldb.Open(ctx, cfg.databaseURL(), sqldb.ApplicationName("employee-svc"), sqldb.Await(s.log)); err != nil {
 		return fmt.Errorf("EMPLOYEE_DATABASE_URL: %w", err)
 	}
 	s.health.Add("database", s.db.Ready)
@@ -182,32 +181,4 @@ func (s *Service) Close() error {
 		errs = append(errs, s.db.Close())
 	}
 	return errors.Join(errs...)
-}
-
-const (
-	databasePatience = 30 * time.Second
-	databaseWait     = 500 * time.Millisecond
-)
-
-// openDatabase opens the database, and waits for one that is starting.
-func openDatabase(ctx context.Context, url string, log *slog.Logger) (*sqldb.DB, error) {
-	ctx, cancel := context.WithTimeout(ctx, databasePatience)
-	defer cancel()
-	for {
-		db, err := sqldb.Open(ctx, url, sqldb.ApplicationName("employee-svc"))
-		if err == nil {
-			return db, nil
-		}
-		if !sqldb.IsUnavailable(err) {
-			return nil, err
-		}
-		log.WarnContext(ctx, "waiting for the database", "error", err)
-		timer := time.NewTimer(databaseWait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, err
-		case <-timer.C:
-		}
-	}
 }

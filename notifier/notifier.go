@@ -83,7 +83,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Service, err err
 }
 
 func (s *Service) openStore(ctx context.Context) (*sqlstore.Store, error) {
-	db, err := sqldb.Open(ctx, s.cfg.DatabaseURL.Reveal(), sqldb.ApplicationName("notifier"))
+	db, err := sqldb.Open(ctx, s.cfg.DatabaseURL.Reveal(), sqldb.ApplicationName("notifier"), sqldb.Await(s.log))
 	if err != nil {
 		return nil, fmt.Errorf("NOTIFIER_DATABASE_URL: %w", err)
 	}

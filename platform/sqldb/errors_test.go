@@ -2,12 +2,15 @@ package sqldb_test
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/url"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -200,6 +203,48 @@ func TestTooManyConnectionsIsUnavailable(t *testing.T) {
 	if classOf(err) != (class{unavailable: true}) {
 		t.Errorf("%+v %v", classOf(err), err)
 	}
+}
+
+// A role without connections stands for a server that is still starting, until the log has said that Open waits for it.
+func TestOpenAwaitsPostgres(t *testing.T) {
+	url := sqldbtest.PostgresURL(t)
+	admin := sqldbtest.Open(t, url)
+	role := "hirewire_late_" + strings.ToLower(rand.Text())
+	if _, err := admin.ExecContext(t.Context(), `CREATE ROLE `+role+` LOGIN PASSWORD 'late' CONNECTION LIMIT 0`); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := admin.ExecContext(context.WithoutCancel(t.Context()), `DROP ROLE `+role); err != nil {
+			t.Error(err)
+		}
+	})
+	url = as(t, url, role, "late")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := sqldb.Open(ctx, url, sqldb.Await(slog.New(slog.NewTextHandler(writer(cancel), nil))))
+	if !sqldb.IsUnavailable(err) {
+		t.Errorf("cancelled: %v", err)
+	}
+	started := slog.New(slog.NewTextHandler(writer(func() {
+		if _, err := admin.ExecContext(t.Context(), `ALTER ROLE `+role+` CONNECTION LIMIT -1`); err != nil {
+			t.Error(err)
+		}
+	}), nil))
+	db, err := sqldb.Open(t.Context(), url, sqldb.Await(started))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// writer calls itself for each line of a log.
+type writer func()
+
+func (w writer) Write(line []byte) (int, error) {
+	w()
+	return len(line), nil
 }
 
 func with(t *testing.T, raw, key, value string) string {

@@ -8,6 +8,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -48,6 +49,7 @@ type options struct {
 	statementTimeout time.Duration
 	lockTimeout      time.Duration
 	applicationName  string
+	await            *slog.Logger
 }
 
 // MaxOpenConns bounds the connection pool (the reading one on SQLite).
@@ -69,6 +71,15 @@ func LockTimeout(d time.Duration) Option { return func(o *options) { o.lockTimeo
 // application_name in the URL wins.
 func ApplicationName(name string) Option { return func(o *options) { o.applicationName = name } }
 
+// Await makes Open wait, for half a minute at most, for a PostgreSQL that is
+// still starting, and say so in log.
+func Await(log *slog.Logger) Option { return func(o *options) { o.await = log } }
+
+const (
+	awaitLimit = 30 * time.Second
+	awaitPause = 500 * time.Millisecond
+)
+
 // Open opens the database at url: "sqlite:PATH", whose folder is created when
 // absent, or "postgres://…". It connects once before it returns; an error for
 // which IsUnavailable holds may pass by itself. The error never contains the
@@ -82,11 +93,27 @@ func Open(ctx context.Context, url string, opts ...Option) (*DB, error) {
 	for _, opt := range opts {
 		opt(&o)
 	}
-	var db *DB
-	var err error
+	deadline := time.Now().Add(awaitLimit)
+	for {
+		db, err := open(ctx, url, o)
+		if o.await == nil || strings.HasPrefix(url, sqlitePrefix) || !IsUnavailable(err) || time.Now().After(deadline) {
+			return db, err
+		}
+		o.await.WarnContext(ctx, "waiting for the database", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(awaitPause):
+		}
+	}
+}
+
+const sqlitePrefix = "sqlite:"
+
+func open(ctx context.Context, url string, o options) (db *DB, err error) {
 	switch {
-	case strings.HasPrefix(url, "sqlite:"):
-		db, err = openSQLite(strings.TrimPrefix(url, "sqlite:"), o)
+	case strings.HasPrefix(url, sqlitePrefix):
+		db, err = openSQLite(strings.TrimPrefix(url, sqlitePrefix), o)
 	case strings.HasPrefix(url, "postgres://"), strings.HasPrefix(url, "postgresql://"):
 		db, err = openPostgres(url, o)
 	default:
