@@ -69,12 +69,15 @@ func TestReceiversOfTheDocumentationConform(t *testing.T) {
 		write(t, script.Name(), block(t, "js"))
 		secret := webhook.NewSecret()
 		password, _ := database.User.Password()
+		schema := ownSchema(t, database.String())
 		cmd := exec.CommandContext(t.Context(), "node", script.Name())
 		cmd.Env = []string{
 			"PATH=" + os.Getenv("PATH"), "PORT=" + port, "PGHOST=" + database.Hostname(), "PGPORT=" + database.Port(), "PGUSER=" + database.User.Username(),
-			"PGPASSWORD=" + password, "PGDATABASE=" + strings.TrimPrefix(database.Path, "/"), "PGOPTIONS=-c search_path=" + ownSchema(t, database.String()),
+			"PGPASSWORD=" + password, "PGDATABASE=" + strings.TrimPrefix(database.Path, "/"), "PGOPTIONS=-c search_path=" + schema, "PGAPPNAME=" + schema,
 		}
 		receive(t, cmd, "", addr, secret)
+		conforms(t, secret, "--url", "http://"+addr+"/webhooks/employees")
+		dropConnections(t, database.String(), schema)
 		conforms(t, secret, "--url", "http://"+addr+"/webhooks/employees")
 	})
 }
@@ -112,6 +115,20 @@ func ownSchema(t *testing.T, databaseURL string) string {
 		}
 	})
 	return name
+}
+
+// dropConnections ends the connections of an application, as a database does that restarts.
+func dropConnections(t *testing.T, databaseURL, application string) {
+	t.Helper()
+	db, err := sql.Open("postgres", databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var n int
+	if err := db.QueryRowContext(t.Context(), `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1`, application).Scan(&n); err != nil || n == 0 {
+		t.Fatalf("%d connections ended: %v", n, err)
+	}
 }
 
 // receive runs a receiver until the test ends, and waits until it listens.
