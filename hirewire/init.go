@@ -142,8 +142,11 @@ func (f files) writeTo(dir string) error {
 	}
 	for name, content := range f {
 		folderMode, fileMode := os.FileMode(0o700), os.FileMode(0o600)
-		if strings.HasPrefix(name, "postgres/") && !strings.HasSuffix(name, ".key") {
-			folderMode, fileMode = 0o755, 0o644
+		if strings.HasPrefix(name, "postgres/") {
+			folderMode = 0o755
+			if name != "postgres/tls.key" {
+				fileMode = 0o644
+			}
 		}
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), folderMode); err != nil {

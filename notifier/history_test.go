@@ -284,10 +284,10 @@ func TestEraseEmployeeWhileQueued(t *testing.T) {
 			b.ServeHTTP(w, r)
 		})
 		b.answer.Store(&answer)
-		for _, employee := range []string{"emp_under_way", "emp_queued", "emp_stays"} {
-			pub.publish(t, fact(t, employee, 1, nil))
-		}
+		pub.publish(t, fact(t, "emp_under_way", 1, nil))
 		<-asked
+		pub.publish(t, fact(t, "emp_queued", 1, nil))
+		pub.publish(t, fact(t, "emp_stays", 1, nil))
 		for _, employee := range []string{"emp_under_way", "emp_queued"} {
 			if _, err := admin.EraseEmployee(t.Context(), &notifierv1.EraseEmployeeRequest{EmployeeId: employee}); err != nil {
 				t.Fatal(err)

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
@@ -20,11 +19,11 @@ func checkText(m protoreflect.Message) error {
 	return nil
 }
 
-// findNUL gives the path of a field that holds U+0000, with a dot before each name. A map and a Struct are named as a whole:
-// their keys are the caller's text. The path is made on the way back, so a message without a NUL costs none.
+// findNUL gives the path of a field that holds U+0000, with a dot before each name. A map is named as a whole:
+// its keys are the caller's text. The path is made on the way back, so a message without a NUL costs none.
 func findNUL(m protoreflect.Message) (path string, found bool) {
-	if s, ok := m.Interface().(*structpb.Struct); ok { // without reflection: events carry one each
-		return "", structHasNUL(s)
+	if _, ok := m.Interface().(*structpb.Struct); ok { // is stored as JSON, which escapes it
+		return "", false
 	}
 	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		switch {
@@ -60,27 +59,6 @@ func findNULIn(f protoreflect.FieldDescriptor, v protoreflect.Value) (path strin
 		return findNUL(v.Message())
 	}
 	return "", false
-}
-
-func structHasNUL(s *structpb.Struct) bool {
-	for name, v := range s.GetFields() {
-		if hasNUL(name) || valueHasNUL(v) {
-			return true
-		}
-	}
-	return false
-}
-
-func valueHasNUL(v *structpb.Value) bool {
-	switch kind := v.GetKind().(type) {
-	case *structpb.Value_StringValue:
-		return hasNUL(kind.StringValue)
-	case *structpb.Value_StructValue:
-		return structHasNUL(kind.StructValue)
-	case *structpb.Value_ListValue:
-		return slices.ContainsFunc(kind.ListValue.GetValues(), valueHasNUL)
-	}
-	return false
 }
 
 func ignored(f protoreflect.FieldDescriptor) bool {
