@@ -205,6 +205,31 @@ func TestHostileSubscriptionsAreRefused(t *testing.T) {
 	})
 }
 
+// Text that one engine stores and the other does not is refused before either sees it.
+func TestTextThatIsNoTextIsRefused(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, url string) {
+		admin := start(t, config(t, url)).as(t, "admin")
+		for _, call := range []struct{ method, path, body string }{
+			{"POST", "/v1/employees/%ff:erase", "{}"},
+			{"POST", "/v1/employees/%C3%28:erase", "{}"},
+			{"POST", "/v1/employees/a%00:erase", "{}"},
+			{"GET", "/v1/auditEntries?resource=%ed%a0%80", ""},
+			{"GET", "/v1/auditEntries?resource=a%00", ""},
+			{"POST", "/v1/apiKeys?request_id=a%00", `{"name":"x","role":"VIEWER"}`},
+			{"POST", "/v1/subscriptions", `{"name":"x","url":"https://bank.test/","labels":{"a":"\u0000"}}`},
+		} {
+			if code, answer := admin.rest(t, call.method, call.path, call.body); code != http.StatusBadRequest {
+				t.Errorf("%s %s: %d %v", call.method, call.path, code, answer)
+			}
+		}
+		_, err := admin.EraseEmployee(t.Context(), &notifierv1.EraseEmployeeRequest{EmployeeId: "a\x00"})
+		wantViolation(t, "over gRPC", err, "employee_id")
+		if list, err := admin.ListAuditEntries(t.Context(), &notifierv1.ListAuditEntriesRequest{}); err != nil || len(list.GetAuditEntries()) > 0 {
+			t.Errorf("the audit afterwards: %v, %v", list, err)
+		}
+	})
+}
+
 func TestOwnAddressesAreNoReceivers(t *testing.T) {
 	n := start(t, config(t, "sqlite:"+t.TempDir()+"/n.db")) // which allows loopback
 	c := n.as(t, "bank-a")

@@ -908,11 +908,11 @@ const file_employee_v1_employee_proto_rawDesc = "" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
 	"updateMask\"T\n" +
 	"\x18TerminateEmployeeRequest\x128\n" +
-	"\x02id\x18\x01 \x01(\tB(\xbaH%r#2!^emp_[0-7][0-9A-HJKMNP-TV-Z]{25}$R\x02id\"\x8f\x01\n" +
+	"\x02id\x18\x01 \x01(\tB(\xbaH%r#2!^emp_[0-7][0-9A-HJKMNP-TV-Z]{25}$R\x02id\"\x97\x01\n" +
 	"\x16ImportEmployeesRequest\x12B\n" +
-	"\bemployee\x18\x01 \x01(\v2\x1e.hirewire.employee.v1.EmployeeB\x06\xbaH\x03\xd8\x01\x03R\bemployee\x12\x1d\n" +
+	"\bemployee\x18\x01 \x01(\v2\x1e.hirewire.employee.v1.EmployeeB\x06\xbaH\x03\xd8\x01\x03R\bemployee\x12%\n" +
 	"\n" +
-	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
+	"request_id\x18\x02 \x01(\tB\x06\xbaH\x03\xd8\x01\x03R\trequestId\x12\x12\n" +
 	"\x04line\x18\x03 \x01(\x03R\x04line\"\xa6\x02\n" +
 	"\x17ImportEmployeesResponse\x12#\n" +
 	"\rcreated_count\x18\x01 \x01(\x03R\fcreatedCount\x12%\n" +
