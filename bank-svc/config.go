@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"hirewire.dev/bank-svc/internal/grpcapi"
+	"hirewire.dev/platform/rpc"
 	"hirewire.dev/platform/settings"
 	"hirewire.dev/webhook"
 )
@@ -48,34 +50,42 @@ type Config struct {
 	APIKeys           settings.APIKeys `env:"BANK_API_KEYS" required:"" group:"API" help:"name:role:key,… with the roles operator (everything) and viewer (reading)."`
 	Reflection        bool             `env:"BANK_GRPC_REFLECTION" group:"API" help:"Let gRPC clients ask for the API's description."`
 	ReconcileInterval time.Duration    `env:"BANK_RECONCILE_INTERVAL" default:"1h" group:"Reconciliation" help:"Between two walks over the source of truth; 1m at least."`
+
+	// LogLevel and LogFormat are for the program; New is given its log.
+	LogLevel  string `env:"BANK_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" group:"Logs" help:"The least level to log."`
+	LogFormat string `env:"BANK_LOG_FORMAT" default:"json" enum:"json,text" group:"Logs" help:"json or text."`
 }
 
 const minInterval = time.Minute
 
 // check finds what settings cannot: what depends on several of them.
 func (c *Config) check() error {
-	var errs []error
-	fail := func(setting, why string) { errs = append(errs, fmt.Errorf("%s: %s", setting, why)) }
+	var wrong settings.Error
 	if strings.TrimSpace(c.Name) != c.Name || c.Name == "" || len(c.Name) > 128 {
-		fail("BANK_NAME", "must have 1 to 128 bytes, and no space around it")
+		wrong.Add("BANK_NAME", "must have 1 to 128 bytes, and no space around it")
+	}
+	for _, k := range c.APIKeys {
+		if role := rpc.Role(k.Role); role != grpcapi.Operator && role != grpcapi.Viewer {
+			wrong.Add("BANK_API_KEYS", "the key %s has an unknown role: use %s or %s", k.Name, grpcapi.Operator, grpcapi.Viewer)
+		}
 	}
 	if c.Register && c.NotifierKey.Reveal() == "" {
-		fail("BANK_NOTIFIER_KEY", "required, but not set")
+		wrong.Add("BANK_NOTIFIER_KEY", "required, but not set")
 	}
 	if (c.ClientCA == "") != (len(c.ClientNames) == 0) {
-		fail("BANK_CLIENT_NAMES", "goes with BANK_CLIENT_CA: set both or neither")
+		wrong.Add("BANK_CLIENT_NAMES", "goes with BANK_CLIENT_CA: set both or neither")
 	}
 	if (c.GRPCCert == "") != (c.GRPCKey == "") {
-		fail("BANK_GRPC_TLS_KEY", "goes with BANK_GRPC_TLS_CERT: set both or neither")
+		wrong.Add("BANK_GRPC_TLS_KEY", "goes with BANK_GRPC_TLS_CERT: set both or neither")
 	}
 	if c.ReconcileInterval < minInterval {
-		fail("BANK_RECONCILE_INTERVAL", "must be 1m at least")
+		wrong.Add("BANK_RECONCILE_INTERVAL", "must be 1m at least")
 	}
 	if u, err := url.Parse(c.PublicURL); c.PublicURL != "" &&
 		(err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "") {
-		fail("BANK_PUBLIC_URL", "must be https://host[:port][/path]")
+		wrong.Add("BANK_PUBLIC_URL", "must be https://host[:port][/path]")
 	}
-	return errors.Join(errs...)
+	return wrong.Err()
 }
 
 // webhookURL is where the notifier is told to deliver.

@@ -20,12 +20,8 @@ import (
 
 // listen binds the addresses and registers what is served there.
 func (s *Service) listen(ctx context.Context, store *sqlstore.Store, box *inbox.Inbox, runner *reconcile.Runner, receiver http.Handler, registry *prometheus.Registry, health *serve.Health) error {
-	keys, err := s.apiKeys()
-	if err != nil {
-		return err
-	}
 	chain, err := rpc.New(rpc.Config{
-		Logger: s.log, Metrics: registry, Tracer: otel.Tracer("bank-svc"), Authenticator: keys, Policy: grpcapi.Policy, Errors: grpcapi.Errors,
+		Logger: s.log, Metrics: registry, Tracer: otel.Tracer("bank-svc"), Authenticator: s.apiKeys(), Policy: grpcapi.Policy, Errors: grpcapi.Errors,
 	})
 	if err != nil {
 		return err
@@ -80,14 +76,10 @@ func (s *Service) grpcTLS() *serve.TLS {
 	return &serve.TLS{CertFile: string(s.cfg.GRPCCert), KeyFile: string(s.cfg.GRPCKey)}
 }
 
-func (s *Service) apiKeys() (rpc.StaticKeys, error) {
+func (s *Service) apiKeys() rpc.StaticKeys {
 	var keys rpc.StaticKeys
 	for _, k := range s.cfg.APIKeys {
-		role := rpc.Role(k.Role)
-		if role != grpcapi.Operator && role != grpcapi.Viewer {
-			return nil, fmt.Errorf("BANK_API_KEYS: the key %s has the unknown role %q: use %s or %s", k.Name, k.Role, grpcapi.Operator, grpcapi.Viewer)
-		}
-		keys = append(keys, rpc.StaticKey(rpc.Identity{Name: k.Name, Role: role}, k.Key.Reveal())...)
+		keys = append(keys, rpc.StaticKey(rpc.Identity{Name: k.Name, Role: rpc.Role(k.Role)}, k.Key.Reveal())...)
 	}
-	return keys, nil
+	return keys
 }

@@ -15,6 +15,7 @@ import (
 	"hirewire.dev/bank-svc/internal/sqlstore"
 	"hirewire.dev/platform/id"
 	"hirewire.dev/platform/serve"
+	"hirewire.dev/platform/settings"
 	"hirewire.dev/platform/sqldb"
 	"hirewire.dev/platform/telemetry"
 	employeev1 "hirewire.dev/proto/employee/v1"
@@ -43,7 +44,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Service, err err
 	}
 	issuer, err := iban.NewIssuer(cfg.Country, cfg.Name)
 	if err != nil {
-		return nil, fmt.Errorf("BANK_COUNTRY: %w", err)
+		return nil, settings.Wrong("BANK_COUNTRY", "%v", err)
 	}
 	if issuer, err = issuer.WithCode(cfg.Code); err != nil {
 		return nil, fmt.Errorf("BANK_CODE: %w", err)
@@ -107,7 +108,7 @@ func (s *Service) Run(ctx context.Context) error {
 		s.group.AddClose("resources", closer)
 	}
 	s.closers = nil
-	s.log.InfoContext(ctx, "bank serves", "bank", s.cfg.Name, "https", s.http.URL(), "grpc", s.grpc.Addr(), "webhook", s.webhook)
+	s.log.InfoContext(ctx, "bank runs", "bank", s.cfg.Name, "http", s.http.URL(), "grpc", s.grpc.Addr(), "webhook", s.webhook)
 	return s.group.Run(ctx)
 }
 

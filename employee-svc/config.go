@@ -1,8 +1,6 @@
 package employeesvc
 
 import (
-	"errors"
-	"fmt"
 	"net/url"
 	"strings"
 
@@ -50,23 +48,31 @@ type Config struct {
 	// HTTPTLSCert and HTTPTLSKey turn TLS on for HTTP.
 	HTTPTLSCert settings.File `env:"EMPLOYEE_HTTP_TLS_CERT" group:"TLS" help:"Certificate chain of the HTTP listener, PEM; without it HTTP is plaintext."`
 	HTTPTLSKey  settings.File `env:"EMPLOYEE_HTTP_TLS_KEY" group:"TLS" help:"Its private key, PEM."`
+
+	// LogLevel and LogFormat are for the program; New is given its log.
+	LogLevel  string `env:"EMPLOYEE_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" group:"Logs" help:"The least level to log."`
+	LogFormat string `env:"EMPLOYEE_LOG_FORMAT" default:"json" enum:"json,text" group:"Logs" help:"json or text."`
 }
 
 // check finds what depends on several settings. Errors name the setting.
 func (c *Config) check() error {
-	var errs []error
-	fail := func(setting, reason string) { errs = append(errs, fmt.Errorf("%s: %s", setting, reason)) }
+	var wrong settings.Error
 	for _, needed := range []struct{ name, value string }{
 		{"EMPLOYEE_DATABASE_URL", string(c.DatabaseURL)},
 		{"EMPLOYEE_NOTIFIER_ADDR", string(c.NotifierAddr)},
 		{"EMPLOYEE_NOTIFIER_KEY", c.NotifierKey.Reveal()},
 	} {
 		if needed.value == "" {
-			fail(needed.name, "required, but not set")
+			wrong.Add(needed.name, "required, but not set")
 		}
 	}
 	if len(c.APIKeys) == 0 {
-		fail("EMPLOYEE_API_KEYS", "required, but not set")
+		wrong.Add("EMPLOYEE_API_KEYS", "required, but not set")
+	}
+	for _, k := range c.APIKeys {
+		if role := rpc.Role(k.Role); role != grpcapi.Writer && role != grpcapi.Reader {
+			wrong.Add("EMPLOYEE_API_KEYS", "the key %s has an unknown role: use %s or %s", k.Name, grpcapi.Writer, grpcapi.Reader)
+		}
 	}
 	for _, pair := range []struct {
 		name      string
@@ -77,29 +83,25 @@ func (c *Config) check() error {
 		{"EMPLOYEE_NOTIFIER_TLS", c.NotifierTLSCert, c.NotifierTLSKey},
 	} {
 		if (pair.cert == "") != (pair.key == "") {
-			fail(pair.name+"_CERT", "goes with "+pair.name+"_KEY: set both or neither")
+			wrong.Add(pair.name+"_CERT", "goes with %s_KEY: set both or neither", pair.name)
 		}
 	}
 	if c.GRPCClientCA != "" && c.GRPCTLSCert == "" {
-		fail("EMPLOYEE_GRPC_CLIENT_CA", "needs EMPLOYEE_GRPC_TLS_CERT")
+		wrong.Add("EMPLOYEE_GRPC_CLIENT_CA", "needs EMPLOYEE_GRPC_TLS_CERT")
 	}
 	if (c.GRPCClientCA == "") != (len(c.GRPCClientNames) == 0) {
-		fail("EMPLOYEE_GRPC_CLIENT_NAMES", "goes with EMPLOYEE_GRPC_CLIENT_CA: set both or neither")
+		wrong.Add("EMPLOYEE_GRPC_CLIENT_NAMES", "goes with EMPLOYEE_GRPC_CLIENT_CA: set both or neither")
 	}
-	return errors.Join(errs...)
+	return wrong.Err()
 }
 
 // keys are the API keys with their roles.
-func (c *Config) keys() (rpc.StaticKeys, error) {
+func (c *Config) keys() rpc.StaticKeys {
 	var keys rpc.StaticKeys
 	for _, k := range c.APIKeys {
-		role := rpc.Role(k.Role)
-		if role != grpcapi.Writer && role != grpcapi.Reader {
-			return nil, fmt.Errorf("EMPLOYEE_API_KEYS: the key %s has the unknown role %q: use %s or %s", k.Name, k.Role, grpcapi.Writer, grpcapi.Reader)
-		}
-		keys = append(keys, rpc.StaticKey(rpc.Identity{Name: k.Name, Role: role}, k.Key.Reveal())...)
+		keys = append(keys, rpc.StaticKey(rpc.Identity{Name: k.Name, Role: rpc.Role(k.Role)}, k.Key.Reveal())...)
 	}
-	return keys, nil
+	return keys
 }
 
 func (c *Config) notifier() serve.ClientConfig {

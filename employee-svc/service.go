@@ -92,12 +92,8 @@ func (s *Service) openStore(ctx context.Context, cfg Config) (err error) {
 
 // listen binds the addresses and puts the API behind them.
 func (s *Service) listen(ctx context.Context, cfg Config) error {
-	keys, err := cfg.keys()
-	if err != nil {
-		return err
-	}
 	chain, err := rpc.New(rpc.Config{
-		Logger: s.log, Metrics: s.metrics, Tracer: otel.Tracer("hirewire.dev/employee-svc"), Authenticator: keys,
+		Logger: s.log, Metrics: s.metrics, Tracer: otel.Tracer("hirewire.dev/employee-svc"), Authenticator: cfg.keys(),
 		Policy: grpcapi.Policy, Errors: grpcapi.Errors,
 	})
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel"
 	"google.golang.org/grpc"
 
 	"hirewire.dev/notifier/internal/grpcapi"
@@ -100,7 +100,7 @@ func (s *Service) openStore(ctx context.Context) (*sqlstore.Store, error) {
 // listen binds the addresses and puts the API behind them.
 func (s *Service) listen(ctx context.Context, store *sqlstore.Store, a *admin, e *engine, p *past) error {
 	chain, err := rpc.New(rpc.Config{
-		Logger: s.log, Metrics: s.metrics, Tracer: s.startTracing(ctx), Authenticator: grpcapi.Keys{Authenticator: a.keys},
+		Logger: s.log, Metrics: s.metrics, Tracer: otel.Tracer("hirewire.dev/notifier"), Authenticator: grpcapi.Keys{Authenticator: a.keys},
 		Policy: grpcapi.Policy, Errors: grpcapi.Errors,
 	})
 	if err != nil {
@@ -129,16 +129,6 @@ func (s *Service) listen(ctx context.Context, store *sqlstore.Store, a *admin, e
 		return fmt.Errorf("NOTIFIER_HTTP_ADDR: %w", err)
 	}
 	return a.guardOwn(s.grpc.Addr(), s.http.Addr())
-}
-
-func (s *Service) startTracing(ctx context.Context) trace.Tracer {
-	provider, stop, err := telemetry.StartTracing(ctx, "notifier", s.log)
-	if err != nil {
-		s.log.WarnContext(ctx, "tracing is off", "error", err)
-		return nil
-	}
-	s.onClose("tracing", func() error { return stop(context.WithoutCancel(ctx)) })
-	return provider.Tracer("hirewire.dev/notifier")
 }
 
 // register puts every service on gRPC and, through the gateway, on REST.

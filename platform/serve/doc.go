@@ -21,7 +21,10 @@
 //
 // A main is
 //
-//	func main() { serve.Main(run) } // run(ctx) error
+//	func main() {
+//		var cfg Config
+//		serve.Main(serve.Program{Name: "notifier", About: "…", Settings: &cfg, Log: …, Run: …}, os.Args[1:])
+//	}
 //
 // The HTTP server adds /healthz, /readyz and /metrics to its handler, and holds the limits: header time, size and count,
 // body time and size, idle time, connections. It speaks HTTP/1.1 only: REST and webhooks need no more, and nothing of

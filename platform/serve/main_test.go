@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"strings"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"hirewire.dev/platform/serve"
+	"hirewire.dev/platform/settings"
+	"hirewire.dev/platform/telemetry"
 )
 
 // TestMainProgram is the program of the tests below, not a test.
@@ -21,17 +24,26 @@ func TestMainProgram(*testing.T) {
 	if mode == "" {
 		return
 	}
-	serve.Main(func(ctx context.Context) error {
-		fmt.Println("started")
-		switch mode {
-		case "error":
-			return errors.New("EMPLOYEE_HTTP_ADDR is missing")
-		case "stuck":
-			select {}
-		}
-		<-ctx.Done()
-		return nil
-	})
+	var cfg struct {
+		Mode string `env:"SERVE_MAIN" default:"clean" enum:"clean,error,stuck,setting" help:"What to do."`
+	}
+	serve.Main(serve.Program{
+		Name: "test-svc", Settings: &cfg, Log: func() telemetry.LogConfig { return telemetry.LogConfig{} },
+		Run: func(ctx context.Context, log *slog.Logger) error {
+			fmt.Println("started")
+			log.Info("hello")
+			switch cfg.Mode {
+			case "error":
+				return errors.New("the disk is full")
+			case "setting":
+				return errors.Join(settings.Wrong("TEST_ROLE", "there is no such role"), errors.New("and closing failed"))
+			case "stuck":
+				select {}
+			}
+			<-ctx.Done()
+			return nil
+		},
+	}, nil)
 }
 
 func TestMainEndsOnSignals(t *testing.T) {
@@ -41,9 +53,10 @@ func TestMainEndsOnSignals(t *testing.T) {
 		status  int
 		says    string
 	}{
-		{"clean", []os.Signal{syscall.SIGTERM}, 0, ""},
+		{"clean", []os.Signal{syscall.SIGTERM}, 0, `"msg":"hello","service":"test-svc"`},
 		{"clean", []os.Signal{syscall.SIGINT}, 0, ""},
-		{"error", nil, 1, "EMPLOYEE_HTTP_ADDR is missing"},
+		{"error", nil, 1, "test-svc: the disk is full\n"},
+		{"setting", nil, 2, "test-svc: TEST_ROLE (--test-role): there is no such role\n"},
 		{"stuck", []os.Signal{syscall.SIGTERM, syscall.SIGTERM}, 1, "second signal"},
 		{"stuck", []os.Signal{syscall.SIGINT, syscall.SIGTERM}, 1, "second signal"},
 	} {

@@ -13,10 +13,9 @@ func ExampleParse() {
 	var cfg struct {
 		HTTPAddr settings.Addr   `env:"BANK_HTTP_ADDR" default:"127.0.0.1:8003" group:"Addresses" help:"Where REST is served."`
 		Key      settings.Secret `env:"BANK_NOTIFIER_KEY" required:"" group:"Notifier" help:"The key to register webhooks with."`
-		settings.Log
 	}
 	environment := map[string]string{"BANK_HTTP_ADDR": "nowhere"}
-	err := settings.Parse(&cfg, []string{"--log-level=debug"},
+	err := settings.Parse(&cfg, nil,
 		settings.Program("bank-svc", "Opens an account for each employee."),
 		settings.Lookup(func(name string) (string, bool) { v, ok := environment[name]; return v, ok }))
 	status := settings.ExitCode("bank-svc", err, os.Stdout)

@@ -9,8 +9,8 @@ import (
 // ExitUsage is the status of a program that was given bad settings.
 const ExitUsage = 2
 
-// ExitCode prints err, as Parse returned it, on stderr and gives the status to
-// end the program with: 0 for --help, otherwise ExitUsage.
+// ExitCode prints the error that ends a program on stderr and gives the status
+// to end it with: 0 for --help, ExitUsage for an *Error, otherwise 1.
 func ExitCode(program string, err error, stderr io.Writer) int {
 	if errors.Is(err, ErrHelp) {
 		return 0
@@ -23,5 +23,5 @@ func ExitCode(program string, err error, stderr io.Writer) int {
 		return ExitUsage
 	}
 	_, _ = fmt.Fprintf(stderr, "%s: %v\n", program, err)
-	return ExitUsage
+	return 1
 }

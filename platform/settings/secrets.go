@@ -1,10 +1,8 @@
 package settings
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"hirewire.dev/platform/telemetry"
@@ -43,38 +41,6 @@ func checkSecret(s string) error {
 	}
 	return nil
 }
-
-// Key32 is a key of 32 bytes, written in base64.
-type Key32 struct{ key *[32]byte } // a pointer, since fmt prints unexported fields raw
-
-// NewKey32 wraps a key that a program made itself.
-func NewKey32(key [32]byte) Key32 { return Key32{key: &key} }
-
-// UnmarshalText checks and sets the key.
-func (k *Key32) UnmarshalText(text []byte) error {
-	b, err := base64.StdEncoding.Strict().DecodeString(string(text))
-	if err != nil || len(b) != 32 {
-		return errors.New("must be the base64 of 32 bytes")
-	}
-	k.key = (*[32]byte)(b)
-	return nil
-}
-
-func (Key32) placeholder() string { return "BASE64" }
-
-// IsSecret gives the setting a …_FILE twin.
-func (Key32) IsSecret() {}
-
-// Reveal is a copy of the key; nil if it is not set.
-func (k Key32) Reveal() []byte {
-	if k.key == nil {
-		return nil
-	}
-	return slices.Clone(k.key[:])
-}
-
-// Format prints *** for every verb.
-func (k Key32) Format(f fmt.State, verb rune) { telemetry.Secret("").Format(f, verb) }
 
 // APIKey is one entry of APIKeys.
 type APIKey struct {

@@ -26,6 +26,27 @@ type Error struct{ Problems []string }
 // Error gives one problem a line.
 func (e *Error) Error() string { return strings.Join(e.Problems, "\n") }
 
+// Add says what is wrong with a setting, by the name of its variable: what
+// Parse cannot know, such as that it does not go with another one.
+func (e *Error) Add(env, format string, args ...any) {
+	e.Problems = append(e.Problems, env+" (--"+flagName(env)+"): "+fmt.Sprintf(format, args...))
+}
+
+// Wrong is an Error with one problem.
+func Wrong(env, format string, args ...any) error {
+	var e Error
+	e.Add(env, format, args...)
+	return &e
+}
+
+// Err is e, or nil if nothing is wrong.
+func (e *Error) Err() error {
+	if len(e.Problems) == 0 {
+		return nil
+	}
+	return e
+}
+
 // Option changes how Parse works.
 type Option func(*parser)
 
@@ -46,7 +67,7 @@ type parser struct {
 	lookup            func(string) (string, bool)
 	stdout            io.Writer
 	name, description string
-	problems          []string
+	wrong             Error
 	settings          map[*kong.Value]*setting
 }
 
@@ -69,7 +90,7 @@ type setting struct {
 // The other tags are those of kong: default, required, enum, help, group,
 // placeholder, hidden. An embedded struct adds its fields. A flag wins over
 // the environment; an empty variable counts as not set. A field of a type
-// with a method IsSecret, such as Secret, APIKeys and Key32, or with the tag
+// with a method IsSecret, such as Secret and APIKeys, or with the tag
 // secret:"", also has a …_FILE twin that names a file to read the value from.
 //
 // The error is ErrHelp, or an *Error with every problem found.
@@ -108,10 +129,7 @@ func Parse(cfg any, args []string, opts ...Option) error {
 			p.resolve(s, given)
 		}
 	}
-	if len(p.problems) > 0 {
-		return &Error{Problems: p.problems}
-	}
-	return nil
+	return p.wrong.Err()
 }
 
 // parseArgs turns the panic that ends --help into a return.
@@ -246,6 +264,5 @@ func (p *parser) env(name string) (string, bool) {
 }
 
 func (p *parser) problem(s *setting, suffix, format string, args ...any) {
-	name := s.env + suffix
-	p.problems = append(p.problems, name+" (--"+flagName(name)+"): "+fmt.Sprintf(format, args...))
+	p.wrong.Add(s.env+suffix, format, args...)
 }

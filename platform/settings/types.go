@@ -103,9 +103,3 @@ func (d DatabaseURL) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(d.Strin
 
 // MarshalText writes String.
 func (d DatabaseURL) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
-
-// Log is the settings of the log, to embed in a service's own.
-type Log struct {
-	LogLevel  string `env:"LOG_LEVEL" enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" group:"Logging" help:"The least severe level that is logged: debug, info, warn or error."`
-	LogFormat string `env:"LOG_FORMAT" enum:"json,text" default:"json" placeholder:"FORMAT" group:"Logging" help:"How lines are written: json or text."`
-}

@@ -9,7 +9,7 @@ import (
 )
 
 // NewRegistry makes a registry with the metrics of the process, of the Go
-// runtime and hirewire_build_info.
+// runtime, hirewire_build_info and hirewire_log_dropped_total.
 func NewRegistry(service string) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -18,7 +18,11 @@ func NewRegistry(service string) *prometheus.Registry {
 		ConstLabels: prometheus.Labels{"service": service, "version": Version(), "go_version": runtime.Version()},
 	})
 	info.Set(1)
-	r.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	dropped := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "hirewire_log_dropped_total",
+		Help: "Log lines that this process dropped because its output was not read.",
+	}, func() float64 { return float64(dropped.Load()) })
+	r.MustRegister(info, dropped, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }
 

@@ -11,9 +11,8 @@ import (
 // when the queue is full, so a reader that has stopped reading our output
 // cannot stop the service. Each Write must be one whole record.
 type Sink struct {
-	w       io.Writer
-	dropped atomic.Uint64
-	done    chan struct{}
+	w    io.Writer
+	done chan struct{}
 
 	mu     sync.Mutex
 	queued int
@@ -23,6 +22,9 @@ type Sink struct {
 }
 
 const maxQueued = 1 << 20 // bytes
+
+// dropped is how many writes the sinks of this process have dropped.
+var dropped atomic.Uint64
 
 // NewSink starts a Sink in front of w. Close ends it.
 func NewSink(w io.Writer) *Sink {
@@ -41,7 +43,7 @@ func (s *Sink) Write(p []byte) (int, error) {
 	}
 	s.mu.Unlock()
 	if !ok {
-		s.dropped.Add(1)
+		dropped.Add(1)
 		return len(p), nil
 	}
 	select {
@@ -50,9 +52,6 @@ func (s *Sink) Write(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
-
-// Dropped is how many writes were dropped since the start.
-func (s *Sink) Dropped() uint64 { return s.dropped.Load() }
 
 // Close writes what is queued and ends the Sink. It gives up when ctx ends,
 // since the writer behind it may be blocked for ever.
