@@ -94,8 +94,8 @@ func textField(name string, value []byte, valid func(string) bool) (string, erro
 	return text, nil
 }
 
-// timeField takes RFC 3339 as time.Time.UnmarshalText does, which is strict
-// where time.Parse is not, and keeps microseconds.
+// timeField takes RFC 3339 as package time does, which is a little more: an
+// hour of one digit, a comma before the fraction. It keeps microseconds.
 func timeField(name string, value []byte) (time.Time, error) {
 	text, err := textField(name, value, func(string) bool { return true })
 	if err != nil {
