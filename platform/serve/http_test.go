@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"hirewire.dev/platform/serve"
+	"hirewire.dev/platform/sqldb/sqldbtest"
 )
 
 // web is a running HTTP server.
@@ -342,7 +343,7 @@ func TestFiveThousandIdleConnections(t *testing.T) {
 	for range 5000 {
 		c, err := net.Dial("tcp", s.Addr())
 		if err != nil {
-			t.Skipf("SKIPPED: no more than %d connections here: %v", len(held), err)
+			sqldbtest.LeaveOut(t, fmt.Sprintf("5000 idle connections: there are no more than %d here: %v", len(held), err))
 		}
 		held = append(held, c)
 	}
