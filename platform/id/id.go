@@ -7,14 +7,9 @@ package id
 import (
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"sync"
 	"time"
 )
-
-// ErrMalformed is what every refused id is.
-var ErrMalformed = errors.New("malformed id")
 
 const (
 	encodedLen = 26
@@ -22,14 +17,11 @@ const (
 	maxMillis  = 1<<48 - 1
 )
 
-var digits = func() (d [256]byte) {
-	for i := range d {
-		d[i] = 0xff
+var isDigit = func() (is [256]bool) {
+	for _, c := range []byte(alphabet) {
+		is[c] = true
 	}
-	for i, c := range []byte(alphabet) {
-		d[c] = byte(i)
-	}
-	return d
+	return is
 }()
 
 // value is a ULID: 48 bits of milliseconds, then 80 bits of entropy.
@@ -95,46 +87,16 @@ func Bound(prefix string, t time.Time) string {
 
 // Valid reports whether s is an id with the prefix, in the one form that New makes.
 func Valid(prefix, s string) bool {
-	_, err := parse(prefix, s)
-	return err == nil
-}
-
-// Check is Valid as an error that says what is wrong and is ErrMalformed.
-// The error never repeats s.
-func Check(prefix, s string) error {
-	_, err := parse(prefix, s)
-	return err
-}
-
-// Parse splits an id with any prefix into the prefix and the time it was made.
-func Parse(s string) (prefix string, made time.Time, err error) {
-	i := len(s) - encodedLen - 1
-	if i < 1 {
-		return "", time.Time{}, fmt.Errorf("%w: too short", ErrMalformed)
+	if len(s) != len(prefix)+1+encodedLen || s[:len(prefix)] != prefix || s[len(prefix)] != '_' || s[len(prefix)+1] > '7' {
+		return false
 	}
-	for _, c := range []byte(s[:i]) {
-		if c < 'a' || c > 'z' {
-			return "", time.Time{}, fmt.Errorf("%w: the prefix must be lower-case letters", ErrMalformed)
+	for i := len(prefix) + 1; i < len(s); i++ {
+		if !isDigit[s[i]] {
+			return false
 		}
 	}
-	v, err := parse(s[:i], s)
-	if err != nil {
-		return "", time.Time{}, err
-	}
-	return s[:i], v.time(), nil
+	return true
 }
-
-// Time is when the id was made, to the millisecond, in UTC; the zero time if
-// s is not an id.
-func Time(s string) time.Time {
-	_, t, err := Parse(s)
-	if err != nil {
-		return time.Time{}
-	}
-	return t
-}
-
-func (v value) time() time.Time { return time.UnixMilli(int64(v.hi >> 16)).UTC() }
 
 func encode(prefix string, v value) string {
 	var buf [64]byte
@@ -153,25 +115,4 @@ func encode(prefix string, v value) string {
 		b = append(b, alphabet[d&31])
 	}
 	return string(b)
-}
-
-func parse(prefix, s string) (value, error) {
-	switch {
-	case len(s) != len(prefix)+1+encodedLen:
-		return value{}, fmt.Errorf("%w: must be %q and 26 characters", ErrMalformed, prefix+"_")
-	case s[:len(prefix)] != prefix || s[len(prefix)] != '_':
-		return value{}, fmt.Errorf("%w: must start with %q", ErrMalformed, prefix+"_")
-	case s[len(prefix)+1] > '7':
-		return value{}, fmt.Errorf("%w: out of range", ErrMalformed)
-	}
-	var v value
-	for i := len(prefix) + 1; i < len(s); i++ {
-		d := digits[s[i]]
-		if d == 0xff {
-			return value{}, fmt.Errorf("%w: not upper-case Crockford base 32", ErrMalformed)
-		}
-		v.hi = v.hi<<5 | v.lo>>59
-		v.lo = v.lo<<5 | uint64(d)
-	}
-	return v, nil
 }

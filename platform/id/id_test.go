@@ -1,7 +1,6 @@
 package id_test
 
 import (
-	"errors"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -33,9 +32,6 @@ func TestNewIsAULIDInOrder(t *testing.T) {
 	}
 	if d := time.Since(ulid.Time(u.Time())); d < -time.Second || d > time.Minute {
 		t.Errorf("made %v ago", d)
-	}
-	if got := id.Time(last); got.UnixMilli() != int64(u.Time()) || got.Location() != time.UTC {
-		t.Errorf("Time = %v", got)
 	}
 }
 
@@ -109,18 +105,10 @@ func TestValid(t *testing.T) {
 		if got := id.Valid(tt.prefix, tt.s); got != tt.want {
 			t.Errorf("Valid(%q, %q) = %v", tt.prefix, tt.s, got)
 		}
-		err := id.Check(tt.prefix, tt.s)
-		if (err == nil) != tt.want || err != nil && !errors.Is(err, id.ErrMalformed) {
-			t.Errorf("Check(%q, %q) = %v", tt.prefix, tt.s, err)
-		}
-		if err != nil && len(tt.s) > 8 && strings.Contains(err.Error(), tt.s) {
-			t.Errorf("the error repeats the input: %v", err)
-		}
 	}
 }
 
 func TestBound(t *testing.T) {
-	at := time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
 	tests := []struct {
 		at   time.Time
 		want string
@@ -135,37 +123,18 @@ func TestBound(t *testing.T) {
 			t.Errorf("Bound(%v) = %s, want %s", tt.at, got, tt.want)
 		}
 	}
-	if got := id.Time(id.Bound("evt", at)); !got.Equal(at) {
-		t.Errorf("Time(Bound) = %v", got)
-	}
 	before := time.Now().Truncate(time.Millisecond)
 	made := id.New("evt")
 	if made < id.Bound("evt", before) {
 		t.Errorf("%s is below the bound of the time before it", made)
 	}
-	if later := id.Bound("evt", id.Time(made).Add(time.Millisecond)); made >= later {
+	if later := id.Bound("evt", time.Now().Add(time.Millisecond)); made >= later {
 		t.Errorf("%s is not below the bound of the time after it", made)
 	}
 }
 
-func TestParse(t *testing.T) {
-	made := id.New("dlv")
-	prefix, at, err := id.Parse(made)
-	if err != nil || prefix != "dlv" || time.Since(at) > time.Hour {
-		t.Error(prefix, at, err)
-	}
-	for _, s := range []string{"", "_" + made[4:], made[4:], "1" + made, "é" + made, "Dlv" + made[3:], "a_b" + made[3:]} {
-		if _, _, err := id.Parse(s); !errors.Is(err, id.ErrMalformed) {
-			t.Errorf("Parse(%q): %v", s, err)
-		}
-		if got := id.Time(s); !got.IsZero() {
-			t.Errorf("Time(%q) = %v", s, got)
-		}
-	}
-}
-
-// FuzzParse holds the parser against the library of the specification.
-func FuzzParse(f *testing.F) {
+// FuzzValid holds Valid against the library of the specification.
+func FuzzValid(f *testing.F) {
 	f.Add(id.New("emp"))
 	f.Add("emp_7ZZZZZZZZZZZZZZZZZZZZZZZZZ")
 	f.Add("emp_80000000000000000000000000")
@@ -179,11 +148,6 @@ func FuzzParse(f *testing.F) {
 		}
 		if got := id.Valid("emp", s); got != want {
 			t.Fatalf("Valid(%q) = %v, want %v", s, got, want)
-		}
-		if want {
-			if at := ulid.Time(ulid.MustParseStrict(rest).Time()); !id.Time(s).Equal(at) {
-				t.Fatalf("Time(%q) = %v, want %v", s, id.Time(s), at)
-			}
 		}
 	})
 }

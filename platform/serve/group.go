@@ -24,7 +24,6 @@ var ErrStopTimeout = errors.New("did not stop in time")
 type Group struct {
 	log     *slog.Logger
 	health  *Health
-	drain   time.Duration
 	servers []task
 	workers []task
 	closers []task
@@ -45,9 +44,6 @@ func NewGroup(log *slog.Logger, health *Health) *Group {
 	}
 	return &Group{log: log, health: health}
 }
-
-// Drain makes the stop wait between going not-ready and closing the listeners, so that a load balancer looks away first.
-func (g *Group) Drain(d time.Duration) { g.drain = d }
 
 // AddServer adds what takes calls from outside, such as HTTP.Run and GRPC.Run: stopped first, together.
 // run blocks until its context ends and then returns nil after finishing what is in flight.
@@ -84,9 +80,6 @@ func (g *Group) Run(ctx context.Context) error {
 	case <-failed:
 	}
 	g.health.drain()
-	if g.drain > 0 && ctx.Err() != nil {
-		wait(failed, g.drain)
-	}
 	health.cancel() // its checks may hang; they have until the closers to notice
 	errs := []error{servers.stop(ServerStopTimeout), workers.stop(WorkerStopTimeout)}
 	if err := health.wait(CloseTimeout); err != nil {

@@ -111,16 +111,6 @@ func TestTimesDoNotDriftAcrossZones(t *testing.T) {
 				t.Errorf("%v: %s", zone, diff)
 			}
 		}
-		var oldest sqldb.NullTime
-		if err := db.GetContext(t.Context(), &oldest, `SELECT MIN(seen) FROM people`); err != nil {
-			t.Fatal(err)
-		}
-		if want := base.Add(-2 * time.Hour); !oldest.Valid || !oldest.Time.Equal(want) || oldest.Time.Location() != time.UTC {
-			t.Errorf("MIN = %v, want %v", oldest, want)
-		}
-		if err := db.GetContext(t.Context(), &oldest, `SELECT MAX(seen) FROM people WHERE id = 'none'`); err != nil || oldest.Valid {
-			t.Errorf("MAX of nothing = %v, %v", oldest, err)
-		}
 	})
 }
 
@@ -266,22 +256,18 @@ func TestSQL(t *testing.T) {
 	}
 }
 
-func TestNamedAndInQueries(t *testing.T) {
+func TestNamedQueries(t *testing.T) {
 	sqldbtest.Run(t, func(t *testing.T, open func(t *testing.T) *sqldb.DB) {
 		db := migrated(t, open(t))
-		rows := []map[string]any{{"a": 1, "b": 2}, {"a": 3, "b": 4}, {"a": 5, "b": 6}}
+		rows := []map[string]any{{"a": 1, "b": 2}, {"a": 3, "b": 4}}
 		if _, err := db.NamedExecContext(t.Context(), `INSERT INTO pairs (a, b) VALUES (:a, :b)`, rows); err != nil {
 			t.Fatal(err)
 		}
-		query, args, err := sqldb.In(`SELECT b FROM pairs WHERE a IN (?) ORDER BY b`, []int{1, 5})
-		if err != nil {
-			t.Fatal(err)
-		}
 		var got []int
-		if err := db.SelectContext(t.Context(), &got, query, args...); err != nil {
+		if err := db.SelectContext(t.Context(), &got, `SELECT b FROM pairs ORDER BY b`); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff([]int{2, 6}, got); diff != "" {
+		if diff := cmp.Diff([]int{2, 4}, got); diff != "" {
 			t.Error(diff)
 		}
 	})
