@@ -16,40 +16,64 @@ import (
 // WebhookPath is where the notifier delivers.
 const WebhookPath = "/webhooks/employees"
 
-// Config is a bank's settings. The tags name the environment variables; flags have the same names.
+// Config is how a bank is set up; settings.Parse fills it from flags and the environment. In a Config made by hand,
+// Name, Country, the addresses, TLSCert, TLSKey, DatabaseURL, EmployeeKey, APIKeys and ReconcileInterval are required; what
+// else is empty is off, or as its comment says.
 type Config struct {
-	Name    string `env:"BANK_NAME" required:"" group:"Bank" help:"The bank's name, and the name of its subscription. It stays: its database belongs to it."`
+	// Name is the bank's and its subscription's: 1 to 128 bytes. The database belongs to it.
+	Name string `env:"BANK_NAME" required:"" group:"Bank" help:"The bank's name, and the name of its subscription. It stays: its database belongs to it."`
+	// Country is the ISO 3166 code of the country whose account numbers the bank issues. It stays, too.
 	Country string `env:"BANK_COUNTRY" default:"DE" group:"Bank" help:"ISO 3166 code of the country whose account numbers the bank issues. It stays, too."`
 	Code    string `env:"BANK_CODE" group:"Bank" help:"The bank's code in the account numbers of its country, with the branch where they have one, such as 37040044. Default: made of BANK_NAME; where codes are short, two banks may get the same. New accounts have it, old ones keep their numbers."`
 
-	HTTPAddr  settings.Addr `env:"BANK_HTTP_ADDR" default:"127.0.0.1:8003" group:"Addresses" help:"Where the webhook and REST are served, over HTTPS only."`
-	GRPCAddr  settings.Addr `env:"BANK_GRPC_ADDR" default:"127.0.0.1:9003" group:"Addresses" help:"Where gRPC is served."`
-	PublicURL string        `env:"BANK_PUBLIC_URL" group:"Addresses" help:"https://… by which the notifier reaches BANK_HTTP_ADDR; the webhook is at /webhooks/employees below it. Default: https:// and BANK_HTTP_ADDR."`
+	// HTTPAddr is where the webhook, REST, health and metrics are served, over HTTPS.
+	HTTPAddr settings.Addr `env:"BANK_HTTP_ADDR" default:"127.0.0.1:8003" group:"Addresses" help:"Where the webhook and REST are served, over HTTPS only."`
+	// GRPCAddr is where gRPC is served.
+	GRPCAddr settings.Addr `env:"BANK_GRPC_ADDR" default:"127.0.0.1:9003" group:"Addresses" help:"Where gRPC is served."`
+	// PublicURL is by what the notifier reaches HTTPAddr: https://host[:port][/path]. Empty: the address that HTTPAddr is bound to.
+	PublicURL string `env:"BANK_PUBLIC_URL" group:"Addresses" help:"https://… by which the notifier reaches BANK_HTTP_ADDR; the webhook is at /webhooks/employees below it. Default: https:// and BANK_HTTP_ADDR."`
 
-	TLSCert     settings.File `env:"BANK_TLS_CERT" required:"" group:"TLS" help:"Certificate chain of the HTTPS listener, PEM. Read again when it changes."`
-	TLSKey      settings.File `env:"BANK_TLS_KEY" required:"" group:"TLS" help:"Its private key, PEM."`
+	// TLSCert and TLSKey are the HTTPS listener's.
+	TLSCert settings.File `env:"BANK_TLS_CERT" required:"" group:"TLS" help:"Certificate chain of the HTTPS listener, PEM. Read again when it changes."`
+	TLSKey  settings.File `env:"BANK_TLS_KEY" required:"" group:"TLS" help:"Its private key, PEM."`
+	// ClientCA asks HTTPS clients for a certificate that carries one of ClientNames: set both or neither.
 	ClientCA    settings.File `env:"BANK_CLIENT_CA" group:"TLS" help:"Ask HTTPS clients, so the notifier too, for a certificate of this CA, PEM."`
 	ClientNames Names         `env:"BANK_CLIENT_NAMES" group:"TLS" help:"DNS or URI names, comma-separated, one of which the client's certificate must carry. Required with BANK_CLIENT_CA."`
-	GRPCCert    settings.File `env:"BANK_GRPC_TLS_CERT" group:"TLS" help:"Certificate chain of the gRPC listener, PEM; without it gRPC is plaintext."`
-	GRPCKey     settings.File `env:"BANK_GRPC_TLS_KEY" group:"TLS" help:"Its private key, PEM."`
-	CAFile      settings.File `env:"BANK_CA_FILE" group:"TLS" help:"CA by which the notifier and employee-svc are verified, PEM; turns TLS to them on."`
+	// GRPCCert and GRPCKey turn TLS on for gRPC.
+	GRPCCert settings.File `env:"BANK_GRPC_TLS_CERT" group:"TLS" help:"Certificate chain of the gRPC listener, PEM; without it gRPC is plaintext."`
+	GRPCKey  settings.File `env:"BANK_GRPC_TLS_KEY" group:"TLS" help:"Its private key, PEM."`
+	// CAFile verifies the notifier and employee-svc; it turns TLS to them on. Without it both are on loopback.
+	CAFile settings.File `env:"BANK_CA_FILE" group:"TLS" help:"CA by which the notifier and employee-svc are verified, PEM; turns TLS to them on."`
 
+	// DatabaseURL is "sqlite:PATH" or "postgres://…"; this bank's alone, shared by its replicas.
 	DatabaseURL settings.DatabaseURL `env:"BANK_DATABASE_URL" default:"sqlite:./data/bank-svc.db" group:"Database" help:"sqlite:PATH or postgres://…; of this bank alone, shared by its replicas."`
 
-	NotifierAddr settings.Addr   `env:"BANK_NOTIFIER_ADDR" default:"127.0.0.1:9002" group:"Neighbours" help:"The notifier's gRPC address."`
-	NotifierKey  settings.Secret `env:"BANK_NOTIFIER_KEY" group:"Neighbours" help:"API key of role bank at the notifier. Required unless BANK_REGISTER is false."`
-	EmployeeAddr settings.Addr   `env:"BANK_EMPLOYEE_ADDR" default:"127.0.0.1:9001" group:"Neighbours" help:"The gRPC address of employee-svc."`
-	EmployeeKey  settings.Secret `env:"BANK_EMPLOYEE_KEY" required:"" group:"Neighbours" help:"API key of role reader at employee-svc."`
+	// NotifierAddr is the notifier's gRPC address.
+	NotifierAddr settings.Addr `env:"BANK_NOTIFIER_ADDR" default:"127.0.0.1:9002" group:"Neighbours" help:"The notifier's gRPC address."`
+	// NotifierKey is an API key of the notifier with the role bank, required with Register.
+	NotifierKey settings.Secret `env:"BANK_NOTIFIER_KEY" group:"Neighbours" help:"API key of role bank at the notifier. Required unless BANK_REGISTER is false."`
+	// EmployeeAddr is the gRPC address of employee-svc.
+	EmployeeAddr settings.Addr `env:"BANK_EMPLOYEE_ADDR" default:"127.0.0.1:9001" group:"Neighbours" help:"The gRPC address of employee-svc."`
+	// EmployeeKey is an API key of employee-svc with the role reader.
+	EmployeeKey settings.Secret `env:"BANK_EMPLOYEE_KEY" required:"" group:"Neighbours" help:"API key of role reader at employee-svc."`
 
-	Register          bool           `env:"BANK_REGISTER" default:"true" negatable:"" group:"Webhook" help:"Create the subscription at the notifier and keep it in order; false: somebody does that by hand."`
-	WebhookSecrets    WebhookSecrets `env:"BANK_WEBHOOK_SECRET" group:"Webhook" help:"whsec_…, comma-separated: the first one is registered, all are trusted. Default: one that is made at the first start and kept in the database."`
-	WebhookPublicKeys PublicKeys     `env:"BANK_WEBHOOK_PUBLIC_KEYS" group:"Webhook" help:"whpk_…, comma-separated: Ed25519 keys that are trusted as well."`
-	Filter            string         `env:"BANK_EVENT_FILTER" group:"Webhook" help:"CEL over the event, such as event.data.employee.country == \"DE\". Reconciliation does not know it."`
-	Payload           string         `env:"BANK_PAYLOAD" default:"FULL" enum:"FULL,THIN" group:"Webhook" help:"FULL events, or THIN ones without personal data, for which the bank then asks employee-svc."`
+	// Register creates the subscription at the notifier and keeps it in order.
+	Register bool `env:"BANK_REGISTER" default:"true" negatable:"" group:"Webhook" help:"Create the subscription at the notifier and keep it in order; false: somebody does that by hand."`
+	// WebhookSecrets are trusted; the first one is registered. Empty: one that is made at the first start and kept in the database.
+	WebhookSecrets WebhookSecrets `env:"BANK_WEBHOOK_SECRET" group:"Webhook" help:"whsec_…, comma-separated: the first one is registered, all are trusted. Default: one that is made at the first start and kept in the database."`
+	// WebhookPublicKeys are Ed25519 keys that are trusted as well.
+	WebhookPublicKeys PublicKeys `env:"BANK_WEBHOOK_PUBLIC_KEYS" group:"Webhook" help:"whpk_…, comma-separated: Ed25519 keys that are trusted as well."`
+	// Filter is CEL over the event; empty: every event. Reconciliation does not know it.
+	Filter string `env:"BANK_EVENT_FILTER" group:"Webhook" help:"CEL over the event, such as event.data.employee.country == \"DE\". Reconciliation does not know it."`
+	// Payload is FULL or THIN; empty is FULL.
+	Payload string `env:"BANK_PAYLOAD" default:"FULL" enum:"FULL,THIN" group:"Webhook" help:"FULL events, or THIN ones without personal data, for which the bank then asks employee-svc."`
 
-	APIKeys           settings.APIKeys `env:"BANK_API_KEYS" required:"" group:"API" help:"name:role:key,… with the roles operator (everything) and viewer (reading)."`
-	Reflection        bool             `env:"BANK_GRPC_REFLECTION" group:"API" help:"Let gRPC clients ask for the API's description."`
-	ReconcileInterval time.Duration    `env:"BANK_RECONCILE_INTERVAL" default:"1h" group:"Reconciliation" help:"Between two walks over the source of truth; 1m at least."`
+	// APIKeys are those of the clients, with the roles operator and viewer.
+	APIKeys settings.APIKeys `env:"BANK_API_KEYS" required:"" group:"API" help:"name:role:key,… with the roles operator (everything) and viewer (reading)."`
+	// Reflection lets gRPC clients ask for the API's description.
+	Reflection bool `env:"BANK_GRPC_REFLECTION" group:"API" help:"Let gRPC clients ask for the API's description."`
+	// ReconcileInterval is the time between two walks over the source of truth, at least a minute.
+	ReconcileInterval time.Duration `env:"BANK_RECONCILE_INTERVAL" default:"1h" group:"Reconciliation" help:"Between two walks over the source of truth; 1m at least."`
 
 	// LogLevel and LogFormat are for the program; New is given its log.
 	LogLevel  string `env:"BANK_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" group:"Logs" help:"The least level to log."`

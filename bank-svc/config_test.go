@@ -1,6 +1,7 @@
 package banksvc
 
 import (
+	"context"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -76,6 +77,18 @@ func TestBadSettingsStopTheStart(t *testing.T) {
 				t.Errorf("the error does not name the setting: %v", err)
 			}
 		})
+	}
+}
+
+func TestNewWithoutALog(t *testing.T) {
+	s, err := New(t.Context(), config("sqlite:"+filepath.Join(t.TempDir(), "bank.db"), webhook.NewSecret()), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Run(ctx); err != nil {
+		t.Error(err)
 	}
 }
 

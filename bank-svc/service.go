@@ -37,8 +37,11 @@ type Service struct {
 }
 
 // New opens and migrates the database, binds the addresses and wires the bank together. It waits for a database that is not
-// there yet. Run starts it; without Run, Close gives everything back.
+// there yet. Run starts it; without Run, Close gives everything back. log nil is slog.Default().
 func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Service, err error) {
+	if log == nil {
+		log = slog.Default()
+	}
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
