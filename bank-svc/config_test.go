@@ -63,6 +63,7 @@ func TestBadSettingsStopTheStart(t *testing.T) {
 		"BANK_RECONCILE_INTERVAL": func(c *Config) { c.ReconcileInterval = time.Second },
 		"BANK_API_KEYS":           func(c *Config) { c.APIKeys[0].Role = "king" },
 		"BANK_NOTIFIER_KEY":       func(c *Config) { c.Register, c.NotifierKey = true, settings.NewSecret("") },
+		"BANK_CA_FILE":            func(c *Config) { c.EmployeeAddr = "10.0.0.1:9001" }, // the key would travel in the clear
 		"BANK_DATABASE_URL":       func(c *Config) { c.DatabaseURL = "sqlite:/proc/none/bank.db" },
 	} {
 		t.Run(name, func(t *testing.T) {

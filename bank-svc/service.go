@@ -168,7 +168,7 @@ func trusted(cfg Config, bank sqlstore.Bank) ([]webhook.Secret, error) {
 func (s *Service) dialEmployees() (*employees.Client, error) {
 	conn, err := serve.DialGRPC(serve.ClientConfig{Addr: string(s.cfg.EmployeeAddr), Key: s.cfg.EmployeeKey.Reveal(), CAFile: string(s.cfg.CAFile)})
 	if err != nil {
-		return nil, fmt.Errorf("BANK_EMPLOYEE_ADDR: %w", err)
+		return nil, settings.Wrong("BANK_EMPLOYEE_ADDR", "%v: see BANK_CA_FILE", err)
 	}
 	s.closers = append(s.closers, conn.Close)
 	return employees.New(employeev1.NewEmployeeServiceClient(conn)), nil
@@ -182,7 +182,7 @@ func (s *Service) addRegistrar(store *sqlstore.Store, runner *reconcile.Runner, 
 	}
 	conn, err := serve.DialGRPC(serve.ClientConfig{Addr: string(s.cfg.NotifierAddr), Key: s.cfg.NotifierKey.Reveal(), CAFile: string(s.cfg.CAFile)})
 	if err != nil {
-		return fmt.Errorf("BANK_NOTIFIER_ADDR: %w", err)
+		return settings.Wrong("BANK_NOTIFIER_ADDR", "%v: see BANK_CA_FILE", err)
 	}
 	s.closers = append(s.closers, conn.Close)
 	registrar := register.New(register.Config{

@@ -92,7 +92,7 @@ func TestNewRefuses(t *testing.T) {
 		{"EMPLOYEE_HTTP_ADDR=" + busy.Addr().String(), "EMPLOYEE_HTTP_ADDR"},
 		{"EMPLOYEE_GRPC_ADDR=" + busy.Addr().String(), "EMPLOYEE_GRPC_ADDR"},
 		{"EMPLOYEE_HTTP_ADDR=nowhere", "EMPLOYEE_HTTP_ADDR"},
-		{"EMPLOYEE_NOTIFIER_ADDR=10.0.0.1:9002", "EMPLOYEE_NOTIFIER_ADDR"}, // the key would travel in the clear
+		{"EMPLOYEE_NOTIFIER_ADDR=10.0.0.1:9002", "EMPLOYEE_NOTIFIER_PLAINTEXT"}, // the key would travel in the clear
 		{"EMPLOYEE_NOTIFIER_CA_FILE=" + file, "EMPLOYEE_NOTIFIER_ADDR"},
 		{"EMPLOYEE_GRPC_TLS_CERT=" + file, "EMPLOYEE_GRPC_TLS_CERT"},
 		{"EMPLOYEE_HTTP_TLS_KEY=" + file, "EMPLOYEE_HTTP_TLS_CERT"},

@@ -18,6 +18,7 @@ import (
 	"hirewire.dev/platform/rest"
 	"hirewire.dev/platform/rpc"
 	"hirewire.dev/platform/serve"
+	"hirewire.dev/platform/settings"
 	"hirewire.dev/platform/sqldb"
 	"hirewire.dev/platform/telemetry"
 	employeev1 "hirewire.dev/proto/employee/v1"
@@ -81,7 +82,7 @@ func (s *Service) openStore(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	if s.notifier, err = serve.DialGRPC(cfg.notifier()); err != nil {
-		return fmt.Errorf("EMPLOYEE_NOTIFIER_ADDR: %w", err)
+		return settings.Wrong("EMPLOYEE_NOTIFIER_ADDR", "%v: see EMPLOYEE_NOTIFIER_CA_FILE, EMPLOYEE_NOTIFIER_TLS and EMPLOYEE_NOTIFIER_PLAINTEXT", err)
 	}
 	s.relay = outbox.New(outbox.Config{
 		Store: sqlstore.NewOutbox(s.db), Publisher: notify.NewPublisher(s.notifier), Handoff: handoff,

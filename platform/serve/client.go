@@ -78,7 +78,7 @@ func DialGRPC(cfg ClientConfig) (*grpc.ClientConn, error) {
 	return conn, nil
 }
 
-var errPlaintextKey = errors.New("refusing to send a key without TLS beyond loopback: name a CA file, or allow plaintext")
+var errPlaintextKey = errors.New("refusing to send a key without TLS beyond loopback")
 
 func (cfg ClientConfig) credentials() (credentials.TransportCredentials, error) {
 	if !cfg.TLS && cfg.CAFile == "" && cfg.CertFile == "" {
