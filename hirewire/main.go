@@ -6,9 +6,11 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"google.golang.org/grpc/codes"
@@ -16,6 +18,7 @@ import (
 
 	"hirewire.dev/platform/serve"
 	"hirewire.dev/platform/settings"
+	"hirewire.dev/platform/telemetry"
 )
 
 //go:embed testdata/employees.csv
@@ -31,6 +34,9 @@ type commands struct {
 	Ready   readyCommand   `cmd:"" help:"Exit with 0 if a service says that it is ready."`
 	Run     runCommand     `cmd:"" hidden:"" help:"Run one service, configured by the environment."`
 }
+
+// flushLimit is how long the last spans may take.
+const flushLimit = time.Second
 
 // exitInterrupted is what a shell reports of a program that Ctrl-C has ended.
 const exitInterrupted = 130
@@ -51,7 +57,13 @@ func main() {
 	)
 	kctx, err := parser.Parse(os.Args[1:])
 	parser.FatalIfErrorf(err)
-	if err := kctx.Run(); ctx.Err() != nil && (errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled) {
+	_, endTracing, err := telemetry.StartTracing(ctx, "hirewire", slog.Default()) // also for the services that run in this process
+	parser.FatalIfErrorf(err)
+	err = kctx.Run()
+	flush, cancel := context.WithTimeout(context.Background(), flushLimit)
+	defer cancel()
+	_ = endTracing(flush) // that nobody takes the last spans makes nothing fail
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled) {
 		fmt.Fprintln(os.Stderr, "hirewire: interrupted")
 		os.Exit(exitInterrupted)
 	} else if err != nil {

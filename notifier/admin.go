@@ -2,7 +2,6 @@ package notifier
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -16,6 +15,7 @@ import (
 	"hirewire.dev/notifier/internal/schema"
 	"hirewire.dev/notifier/internal/sqlstore"
 	"hirewire.dev/notifier/internal/subscription"
+	"hirewire.dev/platform/settings"
 	"hirewire.dev/platform/telemetry"
 )
 
@@ -50,7 +50,7 @@ func (s *Service) newAdmin(ctx context.Context, store *sqlstore.Store) (*admin, 
 		return nil, err
 	}
 	if !a.keys.HasAdmin() {
-		return nil, errors.New("NOTIFIER_ADMIN_KEY: required, but not set: there is no key with the role admin yet")
+		return nil, settings.Wrong("NOTIFIER_ADMIN_KEY", "required, but not set: there is no key with the role admin yet")
 	}
 	s.run("keys", a.keys.Run)
 	a.keyService = access.NewService(store, box, s.cfg.staticKeys(), newID, func(ctx context.Context) {

@@ -118,20 +118,17 @@ func (MasterKeys) IsSecret() {}
 
 // check reports every setting that is wrong, by its name.
 func (c Config) check() error {
-	var errs []error
-	fail := func(setting, format string, args ...any) {
-		errs = append(errs, fmt.Errorf(setting+": "+format, args...))
-	}
+	var wrong settings.Error
 	for _, k := range c.APIKeys {
 		if err := access.Check(k.Name, access.Role(k.Role)); err != nil {
-			fail("NOTIFIER_API_KEYS", "the key %q: %w", k.Name, err)
+			wrong.Add("NOTIFIER_API_KEYS", "the key %q: %v", k.Name, err)
 		}
 		if access.Role(k.Role) != access.Admin && (k.Name == adminKey && c.AdminKey.Reveal() != "" || k.Key.Reveal() == c.AdminKey.Reveal()) {
-			fail("NOTIFIER_API_KEYS", "the key %q has the name or the secret of NOTIFIER_ADMIN_KEY, and another role", k.Name)
+			wrong.Add("NOTIFIER_API_KEYS", "the key %q has the name or the secret of NOTIFIER_ADMIN_KEY, and another role", k.Name)
 		}
 	}
 	if c.MasterKey.Reveal() == "" {
-		fail("NOTIFIER_MASTER_KEY", "required, but not set")
+		wrong.Add("NOTIFIER_MASTER_KEY", "required, but not set")
 	}
 	for _, pair := range []struct{ certName, keyName, cert, key string }{
 		{"NOTIFIER_GRPC_TLS_CERT", "NOTIFIER_GRPC_TLS_KEY", c.GRPCTLSCert.String(), c.GRPCTLSKey.String()},
@@ -139,33 +136,33 @@ func (c Config) check() error {
 		{"NOTIFIER_CLIENT_CERT", "NOTIFIER_CLIENT_KEY", c.ClientCert.String(), c.ClientKey.String()},
 	} {
 		if (pair.cert == "") != (pair.key == "") {
-			fail(pair.certName, "goes together with %s", pair.keyName)
+			wrong.Add(pair.certName, "goes together with %s", pair.keyName)
 		}
 	}
 	if c.GRPCClientCA != "" && c.GRPCTLSCert == "" {
-		fail("NOTIFIER_GRPC_CLIENT_CA", "needs NOTIFIER_GRPC_TLS_CERT")
+		wrong.Add("NOTIFIER_GRPC_CLIENT_CA", "needs NOTIFIER_GRPC_TLS_CERT")
 	}
 	if len(c.GRPCClientNames) > 0 && c.GRPCClientCA == "" {
-		fail("NOTIFIER_GRPC_CLIENT_NAMES", "needs NOTIFIER_GRPC_CLIENT_CA")
+		wrong.Add("NOTIFIER_GRPC_CLIENT_NAMES", "needs NOTIFIER_GRPC_CLIENT_CA")
 	}
 	for _, p := range c.AllowCIDRs {
 		if err := egress.CheckAllow(p); err != nil {
-			fail("NOTIFIER_ALLOW_CIDRS", "%w", err)
+			wrong.Add("NOTIFIER_ALLOW_CIDRS", "%v", err)
 		}
 	}
 	if len(c.RetrySchedule) == 0 || len(c.RetrySchedule) > 100 {
-		fail("NOTIFIER_RETRY_SCHEDULE", "must have 1 to 100 entries")
+		wrong.Add("NOTIFIER_RETRY_SCHEDULE", "must have 1 to 100 entries")
 	}
 	if c.DisableAfter <= 0 || c.WarnAfter <= 0 || c.WarnAfter > c.DisableAfter {
-		fail("NOTIFIER_WARN_AFTER", "must be positive and at most NOTIFIER_DISABLE_AFTER")
+		wrong.Add("NOTIFIER_WARN_AFTER", "must be positive and at most NOTIFIER_DISABLE_AFTER")
 	}
 	if c.Retention <= 0 {
-		fail("NOTIFIER_RETENTION", "must be positive")
+		wrong.Add("NOTIFIER_RETENTION", "must be positive")
 	}
 	if c.PayloadRetention <= 0 {
-		fail("NOTIFIER_PAYLOAD_RETENTION", "must be positive")
+		wrong.Add("NOTIFIER_PAYLOAD_RETENTION", "must be positive")
 	}
-	return errors.Join(errs...)
+	return wrong.Err()
 }
 
 // warn tells of settings that may be meant, but rarely are.

@@ -175,7 +175,7 @@ func (s *Service) Run(ctx context.Context) error {
 	for _, c := range s.closers {
 		group.AddClose(c.name, c.close)
 	}
-	s.log.InfoContext(ctx, "notifier runs", "http", s.HTTPAddr(), "grpc", s.GRPCAddr())
+	s.log.InfoContext(ctx, "notifier runs", "http", s.http.URL(), "grpc", s.GRPCAddr())
 	return group.Run(ctx)
 }
 
