@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -156,14 +157,28 @@ func (p *planner) certify() error {
 // addr is a loopback address that stays the same for the name.
 func (p *planner) addr(name string) (string, error) {
 	if p.kept.Ports[name] == 0 || !free(p.kept.Ports[name]) {
-		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it opens and closes at once
+		port, err := p.freePort()
 		if err != nil {
-			return "", fmt.Errorf("find a free port: %w", err)
+			return "", err
 		}
-		defer l.Close()
-		p.kept.Ports[name] = l.Addr().(*net.TCPAddr).Port
+		p.kept.Ports[name] = port
 	}
 	return fmt.Sprintf("127.0.0.1:%d", p.kept.Ports[name]), nil
+}
+
+// Ports for listeners are below those that systems give to outgoing connections: one of these may take a port between the
+// look and the use of it, and keep it.
+const lowestPort, highestPort = 20_000, 32_767
+
+// freePort is a port that is free and planned for nothing else.
+func (p *planner) freePort() (int, error) {
+	for range 1000 {
+		port := lowestPort + mathrand.IntN(highestPort-lowestPort+1) //nolint:gosec // nothing depends on its being unguessable
+		if free(port) && !slices.Contains(slices.Collect(maps.Values(p.kept.Ports)), port) {
+			return port, nil
+		}
+	}
+	return 0, errors.New("there is no free port")
 }
 
 func free(port int) bool {

@@ -8,11 +8,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/structpb"
-
-	"hirewire.dev/notifier/internal/text"
 )
 
 // A Violation is a place in data that does not fit.
@@ -112,11 +111,11 @@ func (n *node) scalar(v *structpb.Value) string {
 		}
 		return ""
 	}
-	line, ok := v.GetKind().(*structpb.Value_StringValue)
+	text, ok := v.GetKind().(*structpb.Value_StringValue)
 	if !ok {
 		return "must be a string"
 	}
-	return n.text(line.StringValue)
+	return n.text(text.StringValue)
 }
 
 func (n *node) text(s string) string {
@@ -127,8 +126,8 @@ func (n *node) text(s string) string {
 	if n.minLength > 0 && utf8.RuneCountInString(s) < n.minLength {
 		return "must have at least " + strconv.Itoa(n.minLength) + " characters"
 	}
-	if strings.ContainsFunc(s, text.Invisible) {
-		return "must not contain control or invisible characters"
+	if strings.ContainsFunc(s, unicode.IsControl) {
+		return "must not contain control characters"
 	}
 	if n.enum != nil && !slices.Contains(n.enum, s) {
 		return "must be one of " + strings.Join(n.enum, ", ")

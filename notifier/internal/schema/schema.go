@@ -3,8 +3,8 @@
 // Each type has a JSON Schema (2020-12), which is what readers of the API see and what data are checked against when an
 // event is published. The check is compiled from the schema's own text into a walk over the protobuf value, because it runs
 // for each event: it knows the keywords that the schemas here use, and refuses to start with one that it does not. A
-// general validator serves the tests as the judge of it. Besides, no text may hold characters that cannot be seen, which a
-// pattern could say only with characters that cannot be seen.
+// general validator serves the tests as the judge of it. Besides, no text may hold control characters, which a pattern could
+// say only with control characters.
 package schema
 
 import (

@@ -103,7 +103,7 @@ func TestCheckNamesThePath(t *testing.T) {
 		`{"employee":{"id":"emp_1","version":1,"status":"TERMINATED"}}`:                           "data.employee.status",
 		"{\"employee\":{\"id\":\"emp_1\",\"version\":1,\"given_name\":\"Zo\\u0000\"}}":            "data.employee.given_name",
 		"{\"employee\":{\"id\":\"emp_1\",\"version\":1,\"job_title\":\"\\u001b[31m\"}}":           "data.employee.job_title",
-		"{\"employee\":{\"id\":\"emp_1\",\"version\":1,\"email\":\"a\\u202e@b\"}}":                "data.employee.email",
+		"{\"employee\":{\"id\":\"emp_1\",\"version\":1,\"family_name\":\"O’Neil\\u2028\"}}":       "",
 		"{\"employee\":{\"id\":\"emp_1\",\"version\":1,\"family_name\":\"می\\u200cخواهم\"}}":      "",
 		`{"employee":{"id":"emp_1","version":1,"given_name":""}}`:                                 "data.employee.given_name",
 		`{"employee":{"id":"emp_1","version":1,"given_name":"` + strings.Repeat("é", 255) + `"}}`: "",
@@ -182,7 +182,7 @@ func FuzzCheck(f *testing.F) {
 		}
 		for _, typ := range schema.Types() {
 			judged, found := judges[typ.Name].Validate(data.AsMap()), typ.Check(&data)
-			if strings.Contains(fmt.Sprint(found), "invisible") {
+			if strings.Contains(fmt.Sprint(found), "control characters") {
 				continue // the judge takes it
 			}
 			if (judged == nil) != (len(found) == 0) {
