@@ -247,7 +247,7 @@ func TestNumbersAreNotWasted(t *testing.T) {
 				if err := s.Reserve(t.Context(), len(changes)); err != nil {
 					t.Fatal(err)
 				}
-				tx, err := s.db.DB.BeginTx(t.Context(), nil)
+				tx, err := s.db.BeginTx(t.Context(), nil)
 				if err != nil {
 					t.Fatal(err)
 				}
