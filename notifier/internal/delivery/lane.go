@@ -73,12 +73,15 @@ const (
 	minRoom    = 16
 	maxRoom    = 1024
 	roomRounds = 16
+	// roomTime is how long a lane with a rate takes to send what it has room for: of few employees in line, none is left for
+	// the other replicas if one of them holds all the firsts.
+	roomTime = 200 * time.Millisecond
 )
 
 func (l *lane) capacity() int {
 	room := roomRounds * int(l.limit.now)
 	if l.bucket.rate > 0 {
-		room = min(room, int(2*l.bucket.rate))
+		room = min(room, int(l.bucket.rate*roomTime.Seconds()))
 	}
 	return min(max(room, minRoom), maxRoom)
 }
