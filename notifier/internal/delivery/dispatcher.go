@@ -23,7 +23,7 @@ type Config struct {
 	LeaseTTL time.Duration
 	// PollEvery is how often the store is asked for what nobody told of; 1 s. It is the safety net.
 	PollEvery time.Duration
-	// FlushEvery is how long finished attempts are gathered when many end; 20 ms. A lone one is stored at once.
+	// FlushEvery is how long finished attempts are gathered when many end; 40 ms. A lone one is stored at once.
 	FlushEvery time.Duration
 	// StopTimeout is how long attempts under way may take when the dispatcher stops; 6 s. Storing how they ended may take half
 	// as long again.
@@ -38,7 +38,7 @@ func (c *Config) setDefaults() {
 	set(&c.MaxHeld, 32768)
 	set(&c.LeaseTTL, 10*time.Second)
 	set(&c.PollEvery, time.Second)
-	set(&c.FlushEvery, 20*time.Millisecond)
+	set(&c.FlushEvery, 40*time.Millisecond)
 	set(&c.StopTimeout, 6*time.Second)
 }
 
